@@ -1,0 +1,114 @@
+"""What the command line shows: tables on stdout, progress and messages on stderr, plain text without a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from vadpipe.pipeline.evaluate import Evaluation
+    from vadpipe.tracks import Detection
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a rich console that honours NO_COLOR and does not wrap at 80 columns when piped."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, emoji=False, width=None if stream.isatty() else 160)
+
+
+def say(message: str) -> None:
+    """Print a message for people on stderr; control characters of file names are made visible."""
+    print(visible(message), file=sys.stderr)  # noqa: T201
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with control characters escaped, so that a file name cannot drive the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+
+
+def print_json(content: Any) -> None:
+    """Print machine-readable output on stdout."""
+    print(json.dumps(content, indent=1, ensure_ascii=True))  # noqa: T201
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Progress]:
+    """Progress bars on stderr with elapsed and remaining time; nothing where ``quiet`` or not a terminal."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    screen = console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    with Progress(*columns, console=screen, disable=quiet or not screen.is_terminal) as bars:
+        yield bars
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout; cells are text, never markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(visible(title)), title_justify="left")
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    console().print(table)
+
+
+def print_detection(detection: Detection) -> None:
+    """Print the intervals of one video."""
+    rows = [
+        [
+            item.category,
+            _clock(item.start_s),
+            _clock(item.end_s),
+            f"{item.start_frame}",
+            f"{item.end_frame}",
+            f"{item.score:.3f}",
+        ]
+        for item in detection.intervals
+    ]
+    title = f"{detection.clip.id}: {len(rows)} intervals in {_clock(detection.clip.duration_s)}"
+    print_table(title, ["category", "start", "end", "first frame", "end frame", "score"], rows)
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Print the figures with chance beside them."""
+    rows = [
+        ["frame AP", f"{evaluation.ap:.4f}", f"{evaluation.abnormal_share:.4f}"],
+        ["frame AUC", f"{evaluation.auc:.4f}", "0.5000"],
+    ]
+    for threshold, value, chance in zip(
+        evaluation.intervals.iou_thresholds, evaluation.intervals.mean, evaluation.chance, strict=True
+    ):
+        rows.append([f"mAP@{threshold:g} (strict)", f"{value:.4f}", f"{chance:.4f}"])
+    average = sum(evaluation.chance) / len(evaluation.chance)
+    rows.append(["mAP average (strict)", f"{evaluation.intervals.average:.4f}", f"{average:.4f}"])
+    print_table(f"{evaluation.videos} videos, {evaluation.frames} frames", ["figure", "value", "chance"], rows)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes)}:{rest:05.2f}"

@@ -1,0 +1,139 @@
+"""Building blocks of the heads. Legend: B videos, T snippets, d columns; ``mask`` (B, T) bool marks real snippets."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over the second-last axis: (…, L, d) -> (…, L, d); masked keys are never read."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"heads: got {heads}, expected a divisor of {dim}")
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
+        """``keys`` (…, L) bool: which positions may be attended to; a row without any attends to itself."""
+        *lead, length, dim = x.shape
+        q, k, v = self.qkv(x).view(*lead, length, 3, self.heads, dim // self.heads).movedim(-3, 0).transpose(-3, -2)
+        allowed = None
+        if keys is not None:
+            own = torch.eye(length, dtype=torch.bool, device=x.device)
+            allowed = (keys[..., None, None, :] | own).expand(*lead, 1, length, length)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+        out: Tensor = self.out(mixed.transpose(-3, -2).reshape(*lead, length, dim))
+        return out
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm attention and a 4x GELU MLP with residual connections."""
+
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(dim)
+        self.attention = SelfAttention(dim, heads)
+        self.norm_mlp = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
+        """(…, L, d) -> (…, L, d)."""
+        x = x + self.dropout(self.attention(self.norm_attention(x), keys))
+        out: Tensor = x + self.dropout(self.mlp(self.norm_mlp(x)))
+        return out
+
+
+class LocalTransformer(nn.Module):
+    """Transformer blocks inside windows of ``window`` snippets, no exchange between windows.
+
+    The paper says "overlapping windows", but also that windows exchange nothing; VadCLIP, whose set-up it follows,
+    uses equal blocks: ``overlap = 0``. With an overlap, a snippet's rows from the windows that hold it are averaged.
+    """
+
+    def __init__(self, dim: int, heads: int, layers: int, window: int, overlap: int = 0, dropout: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= overlap < window:
+            raise ValueError(f"window_overlap: got {overlap}, expected 0 … {window - 1}")
+        self.window, self.overlap = window, overlap
+        self.blocks = nn.ModuleList(TransformerBlock(dim, heads, dropout) for _ in range(layers))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
+        size, step = x.shape[1], self.window - self.overlap
+        windows = max(math.ceil((size - self.overlap) / step), 1)
+        padded = (windows - 1) * step + self.window
+        x, mask = F.pad(x, (0, 0, 0, padded - size)), F.pad(mask, (0, padded - size))
+        index = torch.arange(self.window, device=x.device) + step * torch.arange(windows, device=x.device)[:, None]
+        rows, keys = x[:, index], mask[:, index]
+        for block in self.blocks:
+            rows = block(rows, keys)
+        flat = index.flatten()
+        mixed = torch.zeros_like(x).index_add(1, flat, rows.flatten(1, 2).to(x.dtype))
+        times = torch.zeros(padded, device=x.device, dtype=x.dtype).index_add(
+            0, flat, torch.ones_like(flat, dtype=x.dtype)
+        )
+        return (mixed / times[:, None])[:, :size]
+
+
+def cosine_graph(x: Tensor) -> Tensor:
+    """(B, T, d) -> (B, T, T) cosine similarity of every pair of snippets (eq. 1)."""
+    unit = F.normalize(x, dim=-1)
+    return unit @ unit.transpose(1, 2)
+
+
+def _masked_softmax(similarity: Tensor, mask: Tensor) -> Tensor:
+    return similarity.masked_fill(~mask[:, None, :], float("-inf")).softmax(dim=-1)
+
+
+class CosineGraph(nn.Module):
+    """``GELU(softmax_row(cos(X, X)) X W)``, eq. 1, plus X where ``residual``.
+
+    Differs from the paper: the residual. Row softmax of cosines is nearly uniform, so eq. 1 alone averages every
+    snippet's own signal away.
+    """
+
+    def __init__(self, dim: int, residual: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Linear(dim, dim, bias=False)
+        self.residual = residual
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
+        mixed = F.gelu(self.weight(_masked_softmax(cosine_graph(x), mask) @ x))
+        return x + mixed if self.residual else mixed
+
+
+class TwoBranchGraph(nn.Module):
+    """VadCLIP's graph: similarity thresholded at 0.7 and distance ``exp(-|i - j| / e)``, concatenated.
+
+    Each branch is two graph convolutions d -> d/2 -> d/2. Values under the threshold become 0 and still take part in
+    the softmax; the distance branch is not normalised, as in the released code, but it leaves padding out.
+    """
+
+    def __init__(self, dim: int, residual: bool = True) -> None:
+        super().__init__()
+        half = dim // 2
+        self.similar = nn.ModuleList([nn.Linear(dim, half), nn.Linear(half, half)])
+        self.near = nn.ModuleList([nn.Linear(dim, half), nn.Linear(half, half)])
+        self.join = nn.Linear(2 * half, dim)
+        self.residual = residual
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
+        similarity = cosine_graph(x)
+        similar = _masked_softmax(torch.where(similarity > 0.7, similarity, 0.0), mask)
+        index = torch.arange(x.shape[1], device=x.device, dtype=x.dtype)
+        near = torch.exp(-(index[:, None] - index[None, :]).abs() / math.e) * mask[:, None, :]
+        left, right = x, x
+        for first, second in zip(self.similar, self.near, strict=True):
+            left, right = F.gelu(first(similar @ left)), F.gelu(second(near @ right))
+        mixed: Tensor = self.join(torch.cat([left, right], dim=-1))
+        return x + mixed if self.residual else mixed

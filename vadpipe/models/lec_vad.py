@@ -1,0 +1,181 @@
+"""LEC-VAD (ICML 2025): Gaussian-mixture smoothness and a prototype memory for complete events.
+
+Legend: B videos, T snippets (<= max_snippets), d = dim, C anomaly categories, classes c = 0 … C with c = 0 normal,
+``lengths`` (B,) real snippets. No public code exists; where the paper contradicts itself, the line says what we do.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vadpipe.config import LecVadConfig
+from vadpipe.models import losses
+from vadpipe.models.layers import CosineGraph, LocalTransformer, TransformerBlock, TwoBranchGraph
+
+
+class HeadOutput(NamedTuple):
+    """What a head says about a batch; values at padding are meaningless and never used.
+
+    s_b (B, T, 2)
+        Category-agnostic softmax scores, column 1 is anomalous.
+    s_m (B, T, C+1)
+        Class probabilities, column 0 normal.
+    s_aware (B, T, C+1)
+        Category-aware scores, s_m + s_tv (either alone where a branch is off).
+    s_gmm, mu, sigma
+        Gaussian mixture scores (B, T) and its parameters (B, T, C+1).
+    features (B, T, d), prototypes (B, C+1, d) or None
+        F_video; F_aug, what the memory bank learns from.
+    """
+
+    s_b: Tensor
+    s_m: Tensor
+    s_aware: Tensor
+    s_gmm: Tensor
+    mu: Tensor
+    sigma: Tensor
+    features: Tensor
+    prototypes: Tensor | None
+
+    @property
+    def anomaly(self) -> Tensor:
+        """(B, T) anomaly score at inference: mean of ``1 - s_m[:, :, 0]`` and ``s_b[:, :, 1]``."""
+        return (1 - self.s_m[..., 0] + self.s_b[..., 1]) / 2
+
+
+class LecVad(nn.Module):
+    """The LEC-VAD head.
+
+    ``text`` (C+1, d) are the class prompts' CLIP text features, computed once by the caller and kept in the
+    checkpoint; ``mean`` and ``std`` (d_in,) are the training snippets' statistics, by which features are standardised.
+
+    Differs from the paper: the standardisation. Encoders differ in scale by orders of magnitude, and features of an
+    untrained one are a small signal on a large constant.
+    """
+
+    text: Tensor
+    memory: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: LecVadConfig, input_dim: int, text: Tensor) -> None:
+        super().__init__()
+        d, self.config = config.dim, config
+        if text.ndim != 2 or text.shape[1] != d or len(text) < 2:
+            raise ValueError(f"text: got {tuple(text.shape)}, expected (classes >= 2, {d})")
+        self.register_buffer("mean", torch.zeros(input_dim))
+        self.register_buffer("std", torch.ones(input_dim))
+        self.register_buffer("text", F.normalize(text.float(), dim=-1) * d**0.5)
+        self.register_buffer("memory", self.text.clone())
+        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.project = nn.Identity() if input_dim == d else nn.Linear(input_dim, d)
+        self.positions = nn.Embedding(config.max_snippets, d)
+        nn.init.normal_(self.positions.weight, std=0.01)
+        self.local = LocalTransformer(
+            d, config.heads, config.local_layers, config.window, config.window_overlap, config.dropout
+        )
+        graph = CosineGraph if config.graph == "cosine" else TwoBranchGraph
+        self.graph = graph(d, config.residual)
+        self.norm = nn.LayerNorm(d)
+        self.score_binary = nn.Linear(d, 2)
+        self.score_classes = nn.Linear(d, len(text))
+        self.memory_blocks = nn.ModuleList(
+            TransformerBlock(d, config.heads, config.dropout) for _ in range(config.memory_blocks)
+        )
+        # One linear layer on the concatenation [F_aug[c]; F_video[t]] is the sum of two: F_m is never materialised.
+        self.kernel_video = nn.Linear(d, 2)
+        self.kernel_class = nn.Linear(d, 2, bias=False)
+        if config.zero_init:  # all snippets start equal; MIL reinforces whatever the first random scores prefer
+            for layer in (self.score_binary, self.score_classes):
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Columns' mean and standard deviation over the training snippets, (d_in,) each."""
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp(min=1e-6))
+
+    def encode(self, video: Tensor, lengths: Tensor) -> Tensor:
+        """Features (B, T, d_in) -> F_video (B, T, d): projection, positions, local transformer, graph."""
+        mask = losses.snippet_mask(lengths, video.shape[1])
+        x = self.project(self.input_dropout((video - self.mean) / self.std))
+        if self.config.positions:
+            x = x + self.positions.weight[: video.shape[1]]
+        x = self.local(x * mask[..., None], mask)
+        out: Tensor = self.norm(self.graph(x, mask))
+        return out
+
+    def forward(self, video: Tensor, lengths: Tensor) -> HeadOutput:
+        """Features (B, T, d_in) with ``lengths`` (B,) -> :class:`HeadOutput`."""
+        features = self.encode(video, lengths)
+        s_b = self.score_binary(features).float().softmax(dim=-1)
+        s_m = self.score_classes(features).float().softmax(dim=-1)
+        s_aware, prototypes, classes = s_m, None, self.text.expand(len(video), -1, -1)
+        if self.config.cross_modal_branch:
+            prompts = self._vision_prompts(features, lengths)
+            prototypes = self._augment(prompts) if self.config.memory_bank else None
+            classes = prompts if prototypes is None else prototypes
+            combined = prompts if prototypes is None else prompts + prototypes
+            s_tv = F.normalize(features, dim=-1) @ F.normalize(combined, dim=-1).transpose(1, 2)
+            if self.config.vision_only_branch:
+                s_aware = s_m + s_tv
+            else:  # the paper defines s_m only with the vision-only branch, but eqs. 9, 12 and inference need it
+                s_aware, s_m = s_tv, (s_tv.float() / self.config.tau).softmax(dim=-1)
+        s_gmm, mu, sigma = self._mixture(features, classes, s_m, lengths)
+        return HeadOutput(s_b, s_m, s_aware, s_gmm, mu, sigma, features, prototypes)
+
+    def _vision_prompts(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Eq. 4, F_tv (B, C+1, d): text attends to the video's real snippets."""
+        text = self.text.expand(len(features), -1, -1)
+        if not self.config.vision_prompt:
+            return text
+        mask = losses.snippet_mask(lengths, features.shape[1])[:, None, :]
+        return F.scaled_dot_product_attention(text, features, features, attn_mask=mask)
+
+    def _augment(self, prompts: Tensor) -> Tensor:
+        """F_aug (B, C+1, d): m self-attention blocks on [F_tv; M], first C+1 rows."""
+        x = torch.cat([prompts, self.memory.expand(len(prompts), -1, -1)], dim=1)
+        for block in self.memory_blocks:
+            x = block(x)
+        return x[:, : prompts.shape[1]]
+
+    def _mixture(
+        self, features: Tensor, classes: Tensor, s_m: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Eq. 12. Paper sums c = 0 … C; then a well-fitted normal snippet would score 1 and eq. 8 push it up: 1 … C."""
+        kernel = (self.kernel_video(features)[:, :, None, :] + self.kernel_class(classes)[:, None, :, :]).float()
+        mu, sigma = kernel[..., 0].sigmoid(), F.softplus(kernel[..., 1]) + 1e-3
+        first = 0 if self.config.gmm_include_normal else 1
+        s_gmm = losses.gaussian_mixture_scores(
+            s_m[..., first:], mu[..., first:], sigma[..., first:], lengths, self.config.gmm_beta
+        )
+        return s_gmm, mu, sigma
+
+    def loss(self, out: HeadOutput, targets: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Eq. 10 and its parts as scalars: ``total``, ``agnostic``, ``aware``, ``gmm``, ``reg``.
+
+        targets (B, C+1) multi-hot; a video is anomalous where any class but 0 is set.
+        """
+        config = self.config
+        anomalous = (targets[:, 1:].sum(dim=1) > 0).float()
+        parts = {
+            "agnostic": losses.agnostic_loss(out.s_b, anomalous, lengths, literal=config.literal_agnostic),
+            "aware": losses.aware_loss(out.s_aware, targets, lengths, config.tau),
+            "gmm": losses.gmm_loss(out.s_gmm, out.s_b, lengths),
+            "reg": losses.consistency_loss(out.s_m, out.s_b, lengths),
+        }
+        total = parts["agnostic"] + parts["aware"] + config.lambda_gmm * parts["gmm"] + config.gamma_reg * parts["reg"]
+        return {"total": total, **parts}
+
+    @torch.no_grad()
+    def update_memory(self, out: HeadOutput) -> None:
+        """Eq. 11, ``M <- eta M + (1 - eta) F_aug``; call once per training step, never in evaluation.
+
+        The paper is silent on batches: F_aug is averaged over the batch first.
+        """
+        if out.prototypes is not None:
+            self.memory.lerp_(out.prototypes.detach().float().mean(dim=0), 1 - self.config.memory_momentum)

@@ -1,0 +1,160 @@
+"""``vadpipe detect``: a video -> intervals and frame scores. :func:`detect_video` is the whole way of one clip."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vadpipe.errors import UsageError
+from vadpipe.extractors import Extractor, create, media
+from vadpipe.manifest import video_id
+from vadpipe.models.checkpoint import TrainedHead
+from vadpipe.pipeline.extract import ExtractOptions, Failed, extract_tracks, feature_spec
+from vadpipe.pipeline.intervals import find_intervals
+from vadpipe.pipeline.score import score_track
+from vadpipe.spec import FeatureSpec
+from vadpipe.store import FeatureStore
+from vadpipe.track_file import atomic_write
+from vadpipe.tracks import Detection, FeatureTrack, VideoClip
+
+SCHEMA = "vadpipe.intervals/1"
+SCHEMA_FILE = Path(__file__).parent.parent / "schemas" / "intervals-1.json"
+
+
+@dataclass(frozen=True, slots=True)
+class DetectOptions:
+    """Where features may come from and go to.
+
+    store
+        Looked in first and written to; None: features are not kept.
+    accept
+        Fields of the feature specification that may differ from the head's; each difference becomes a warning.
+    """
+
+    store: FeatureStore | None = None
+    weights: str | None = None
+    device: str = "cpu"
+    accept: frozenset[str] = frozenset()
+    extract: ExtractOptions = field(default_factory=ExtractOptions)
+
+
+def detect_video(
+    path: Path, trained: TrainedHead, options: DetectOptions, extractor: Extractor | None = None
+) -> Detection:
+    """Find the incidents in one video.
+
+    ``extractor`` may be passed in to be shared between videos (see :func:`extractor_for`); it is only needed where the
+    store does not hold the features.
+    """
+    clip, track, warnings = _features(path, trained.spec, options, extractor)
+    warnings += trained.spec.require(track.spec, f"the features of {clip.id!r}", options.accept)
+    scores = score_track(trained.head, track, trained.classes, trained.config.detect.window)
+    intervals = find_intervals(scores, trained.config.detect)
+    if trained.spec.untrained:
+        warnings += (f"the encoder has untrained weights ({trained.spec.weights}): scores mean nothing in practice",)
+    if track.corrupt_packets:
+        warnings += (f"{track.corrupt_packets} damaged packets were skipped",)
+    return Detection(clip, intervals, scores, provenance(trained), warnings)
+
+
+def _features(
+    path: Path, spec: FeatureSpec, options: DetectOptions, extractor: Extractor | None
+) -> tuple[VideoClip, FeatureTrack, tuple[str, ...]]:
+    """Stored features of this very file, or fresh ones, which are then stored where there is a store."""
+    if options.store is not None and (track := options.store.stored(spec, video_id(path))) is not None:
+        clip = media.probe(path, decoder=options.extract.decoder, limits=options.extract.limits)
+        if track.source_sha256 in ("", clip.sha256):  # imported features know no source
+            return clip, track, ()
+    result = next(extract_tracks([path], extractor or extractor_for(spec, options), options.extract))
+    if isinstance(result, Failed):
+        raise result.error
+    if options.store is not None:
+        options.store.write(result.track, mtime_ns=path.stat().st_mtime_ns)
+    return result.clip, result.track, result.warnings
+
+
+def extractor_for(spec: FeatureSpec, options: DetectOptions) -> Extractor:
+    """The encoder that makes the features a head was trained on; checks its specification before any decoding."""
+    if spec.model == "imported":
+        raise UsageError(
+            f"the head was trained on imported features ({spec.stream}), which vadpipe cannot compute from a video; "
+            "import this video's features and pass --features"
+        )
+    weights = options.weights or spec.weights
+    extractor = create(spec.stream, weights=weights, device=options.device, dtype=spec.dtype)
+    spec.require(feature_spec(extractor, options.extract), "this extraction", options.accept)
+    return extractor
+
+
+def provenance(trained: TrainedHead) -> dict[str, Any]:
+    """What a result says about the model that made it."""
+    return {
+        "name": trained.config.head,
+        "sha256": trained.sha256,
+        "spec": {"digest": trained.spec.digest, **asdict(trained.spec)},
+        "categories": list(trained.classes),
+        "selection": trained.selection,
+    }
+
+
+def report(detection: Detection, params: dict[str, Any], scores_file: str) -> dict[str, Any]:
+    """The content of ``intervals.json`` (``vadpipe.intervals/1``)."""
+    clip = detection.clip
+    return {
+        "schema": SCHEMA,
+        "video": {
+            "id": clip.id,
+            "path": clip.path,
+            "fps": float(clip.fps),
+            "vfr": clip.vfr,
+            "frames": detection.scores.grid.num_frames,
+            "duration_s": clip.duration_s,
+            "sha256": clip.sha256,
+        },
+        "model": detection.provenance,
+        "params": params,
+        "audio": {"used": False, "reason": "the head uses video only"},
+        "intervals": [
+            {
+                "start_s": round(item.start_s, 4),
+                "end_s": round(item.end_s, 4),
+                "start_frame": item.start_frame,
+                "end_frame": item.end_frame,
+                "label": item.category,
+                "score": round(item.score, 6),
+            }
+            for item in detection.intervals
+        ],
+        "frame_scores": {"file": scores_file},
+        "warnings": list(detection.warnings),
+    }
+
+
+def write_report(
+    detection: Detection, out: Path, params: dict[str, Any], draw: Callable[[Path], None] | None = None
+) -> dict[str, Any]:
+    """Write ``out`` (JSON) and ``<stem>.scores.npz`` beside it; returns the JSON's content.
+
+    The .npz holds ``anomaly`` (N,) per frame, ``categories`` (N, C) per frame and ``labels`` (C,), all without pickles.
+    """
+    scores = detection.scores
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        anomaly=scores.per_frame(),
+        categories=scores.grid.per_frame(scores.categories),
+        labels=np.array(scores.labels),
+    )
+    scores_path = out.with_name(f"{out.stem}.scores.npz")
+    atomic_write(scores_path, buffer.getvalue())
+    content = report(detection, params, scores_path.name)
+    atomic_write(out, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+    if draw is not None:
+        draw(out.with_suffix(".png"))
+    return content

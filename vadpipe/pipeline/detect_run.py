@@ -1,0 +1,103 @@
+"""What ``vadpipe detect`` does around :func:`vadpipe.pipeline.detect.detect_video`: many videos, files, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vadpipe.config import DetectConfig, RunConfig, load_config
+from vadpipe.errors import UsageError, VideoError
+from vadpipe.models.checkpoint import TrainedHead, load_head
+from vadpipe.pipeline.detect import DetectOptions, detect_video, extractor_for, write_report
+from vadpipe.pipeline.extract import ExtractOptions, find_videos
+from vadpipe.pipeline.project import find_run
+from vadpipe.pipeline.timeline import draw_timeline
+from vadpipe.store import FeatureStore
+from vadpipe.tracks import Detection
+
+
+@dataclass(frozen=True, slots=True)
+class DetectRequest:
+    """Arguments of the command; ``out`` is a JSON file for one video and a folder for several."""
+
+    videos: tuple[Path, ...]
+    run: Path | None = None
+    out: Path | None = None
+    features: Path | None = None
+    picture: bool = False
+    overrides: tuple[str, ...] = ()
+    accept: tuple[str, ...] = ()
+    weights: str | None = None
+    decoder: str = "pyav"
+    device: str = "cpu"
+
+
+@dataclass(slots=True)
+class DetectSummary:
+    """Detections with their JSON content, files written, and failed videos with their reasons."""
+
+    found: list[tuple[Detection, dict[str, Any]]] = field(default_factory=list)
+    written: list[Path] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def detect_run(
+    request: DetectRequest,
+    on_video: Callable[[int], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> DetectSummary:
+    """Detect in every video; one that fails is reported and costs itself only. ``on_video`` gets the total."""
+    videos = find_videos(request.videos)
+    trained = _with_overrides(load_head(find_run(request.run, Path()), request.device), request.overrides)
+    options = DetectOptions(
+        FeatureStore(request.features) if request.features else None,
+        request.weights,
+        request.device,
+        frozenset(request.accept),
+        ExtractOptions(trained.spec.frames_per_snippet, request.decoder, 1),
+    )
+    extractor = None if trained.spec.model == "imported" else extractor_for(trained.spec, options)
+    summary = DetectSummary()
+    for name, path in videos.items():
+        try:
+            detection = detect_video(path, trained, options, extractor)
+        except VideoError as error:
+            summary.failed[name] = str(error)
+            if say is not None:
+                say(f"failed: {path}: {error}")
+        else:
+            out = _place(request.out, name, len(videos))
+            picture = (
+                (lambda place, found=detection: draw_timeline(place, found.scores, found.intervals, (), found.clip.id))
+                if request.picture
+                else None
+            )
+            summary.found.append((detection, write_report(detection, out, asdict(trained.config.detect), picture)))
+            summary.written.append(out)
+        if on_video is not None:
+            on_video(len(videos))
+    return summary
+
+
+def _with_overrides(trained: TrainedHead, overrides: tuple[str, ...]) -> TrainedHead:
+    detect = load_config(None, [f"detect.{item}" for item in overrides]).detect if overrides else None
+    if detect is None:
+        return trained
+    changed = {item.partition("=")[0].strip() for item in overrides}
+    values: dict[str, Any] = {name: getattr(detect, name) for name in changed}
+    settings: DetectConfig = replace(trained.config.detect, **values)
+    config: RunConfig = replace(trained.config, detect=settings)
+    return replace(trained, config=config)
+
+
+def _place(out: Path | None, name: str, count: int) -> Path:
+    if count == 1:
+        if out is not None and out.is_dir():
+            raise UsageError(f"--out {out} is a folder; name a .json file")
+        return out or Path(f"{name}.intervals.json")
+    folder = out or Path("detections")
+    if folder.is_file() or folder.suffix == ".json":
+        raise UsageError(f"--out {folder}: several videos need a folder")
+    return folder / f"{name}.json"

@@ -1,0 +1,39 @@
+"""Text features of a head's class prompts, made once per run by the encoder that goes with the visual features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vadpipe.errors import SpecMismatch, UsageError
+from vadpipe.extractors import create
+from vadpipe.spec import FeatureSpec
+
+
+def class_text(classes: Sequence[str], prompts: Mapping[str, str], template: str) -> list[str]:
+    """One text per class: its prompt, or its name with blanks for underscores, put into the template."""
+    return [template.format(prompts.get(name, name.replace("_", " "))) for name in classes]
+
+
+def text_features(
+    texts: Sequence[str], spec: FeatureSpec, weights: str | None, device: str = "cpu"
+) -> tuple[Tensor, str]:
+    """CLIP text features (len(texts), 512) and the weights they came from.
+
+    ``weights`` may be left out where the visual features' own are known (``openai``, ``random:…``); for CLIP features
+    other weights are refused, because text and image would not share a space.
+    """
+    chosen = weights or (spec.weights if spec.stream == "clip" else "openai")
+    if spec.stream == "clip" and weights is None and not _is_named(spec.weights):
+        raise UsageError(f"the features were made with weights {spec.weights}; pass --weights with that file")
+    encoder = create("clip", weights=chosen, device=device)
+    if spec.stream == "clip" and encoder.spec(spec.frames_per_snippet, "", "").weights_sha256 != spec.weights_sha256:
+        raise SpecMismatch(f"--weights {Path(chosen).name} are not the ones that the features were made with")
+    return torch.from_numpy(encoder.encode_text(texts)), chosen
+
+
+def _is_named(weights: str) -> bool:
+    return weights == "openai" or weights.startswith("random")

@@ -1,0 +1,211 @@
+"""``vadpipe train``: features + video-level labels -> a head. ``fit`` never sees the test set.
+
+A run folder holds ``state.safetensors`` (everything needed to go on after a kill, replaced once an epoch),
+``metrics.jsonl``, ``curve.png`` and, once finished, the checkpoint. Running the same command again resumes or returns
+the finished run; with other settings it refuses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vadpipe.config import RunConfig, to_mapping
+from vadpipe.errors import UsageError
+from vadpipe.models.checkpoint import TrainedHead, load_head, save_head
+from vadpipe.models.lec_vad import LecVad
+from vadpipe.models.localize import mean_of_highest
+from vadpipe.pipeline.bags import Bags, epoch_batches
+from vadpipe.pipeline.metrics import frame_ap, frame_auc
+from vadpipe.pipeline.score import score_track
+from vadpipe.pipeline.train_state import TrainState
+from vadpipe.track_file import atomic_write
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """The kept head, its epoch's figures, and every epoch's figures."""
+
+    trained: TrainedHead
+    best: Row
+    history: tuple[Row, ...]
+
+
+def fit(
+    train: Bags,
+    validation: Bags,
+    text: Tensor,
+    config: RunConfig,
+    folder: Path,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    selection: Bags | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    on_epoch: Callable[[Row], None] | None = None,
+) -> FitResult:
+    """Train one head and write its run folder.
+
+    train, validation
+        Bags with the same classes; both must hold normal and anomalous videos.
+    text (C+1, dim)
+        Text features of the class prompts.
+    selection
+        Only for ``select = "paper-test"``: the bags on which the best epoch is picked. Nothing else may be passed.
+    """
+    if (selection is not None) != (config.train.select == "paper-test"):
+        raise UsageError("test data belongs to select = 'paper-test' and to nothing else")
+    for name, bags in (("training", train), ("validation", validation)):
+        if len({record.is_anomalous for record in bags.records}) != 2:
+            raise UsageError(f"{name} videos are all of one kind; both normal and anomalous ones are needed")
+    fingerprint = _fingerprint(train, validation, text, config, seed)
+    finished = _finished(folder, fingerprint, device)
+    if finished is not None:
+        return finished
+    torch.manual_seed(seed)
+    head = LecVad(config.model, train.spec.dim, text)
+    head.set_statistics(*train.statistics())
+    head.to(device)
+    state = TrainState.resume_or_start(folder, head, config.train, fingerprint)
+    while state.epoch < config.train.epochs:
+        losses = _one_epoch(state, train, config, seed)
+        figures = validate(state.averaged(), selection or validation, config)
+        row = {"epoch": float(state.epoch + 1), **losses, **figures}
+        state.finish_epoch(row, better=_better(row, state.best, config.train.select))
+        state.save(folder)
+        _write_history(folder, state.history)
+        if on_epoch is not None:
+            on_epoch(row)
+    return _finish(folder, state, train, validation, config, seed, provenance or {})
+
+
+def _one_epoch(state: TrainState, bags: Bags, config: RunConfig, seed: int) -> Row:
+    """Run one epoch; mean of every loss part. Seeded by (seed, epoch), so that a resumed run takes the same steps."""
+    head, settings = state.head, config.train
+    torch.manual_seed(int(np.random.default_rng([seed, state.epoch, 1]).integers(2**31)))
+    device = next(head.parameters()).device
+    totals: dict[str, list[float]] = {}
+    head.train()
+    for indices in epoch_batches(bags, settings.batch_size, balanced=settings.balanced, seed=seed, epoch=state.epoch):
+        video, targets, lengths = (part.to(device) for part in bags.batch(indices))
+        out = head(video, lengths)
+        parts = head.loss(out, targets, lengths)
+        if not bool(torch.isfinite(parts["total"])):
+            raise UsageError(f"loss is not finite in epoch {state.epoch + 1}; lower train.lr (now {settings.lr})")
+        state.optimizer.zero_grad(set_to_none=True)
+        parts["total"].backward()
+        if settings.clip_gradients:
+            torch.nn.utils.clip_grad_norm_(head.parameters(), settings.clip_gradients)
+        state.optimizer.step()
+        head.update_memory(out)
+        state.update_average()
+        for name, value in parts.items():
+            totals.setdefault(f"loss_{name}", []).append(float(value))
+    return {name: float(np.mean(values)) for name, values in totals.items()}
+
+
+def validate(head: LecVad, bags: Bags, config: RunConfig) -> Row:
+    """Validation figures of a head.
+
+    ``video_ap``, ``video_auc`` rank videos by the mean of their highest snippets against the video labels;
+    ``frame_ap``, ``frame_auc`` are there only where every anomalous video's incidents are known.
+    """
+    head.eval()
+    video_scores, frame_scores, frame_truth = [], [], []
+    known = all(record.intervals for record in bags.records if record.is_anomalous)
+    for record in bags.records:
+        scores = score_track(head, bags.store.read(bags.spec, record.id), bags.classes, config.detect.window)
+        video_scores.append(float(mean_of_highest(scores.anomaly[:, None])[0]))
+        truth = np.zeros(scores.grid.num_frames, dtype=bool)
+        for interval in record.intervals:
+            truth[interval.start_frame : interval.end_frame] = True
+        frame_scores.append(scores.per_frame())
+        frame_truth.append(truth)
+    labels = np.array([record.is_anomalous for record in bags.records])
+    row = {"video_ap": frame_ap(np.array(video_scores), labels), "video_auc": frame_auc(np.array(video_scores), labels)}
+    if known:
+        joined, true = np.concatenate(frame_scores), np.concatenate(frame_truth)
+        row |= {"frame_ap": frame_ap(joined, true), "frame_auc": frame_auc(joined, true)}
+    return row
+
+
+def selection_figure(row: Row) -> tuple[str, float]:
+    """Name and value of the figure that epochs are compared by: frame AP where truth is known, else video AP."""
+    name = "frame_ap" if "frame_ap" in row else "video_ap"
+    return name, row[name]
+
+
+def _better(row: Row, best: Row | None, select: str) -> bool:
+    if best is None or select == "last":
+        return True
+    return selection_figure(row)[1] >= selection_figure(best)[1]  # a tie goes to the later, longer trained epoch
+
+
+def _fingerprint(train: Bags, validation: Bags, text: Tensor, config: RunConfig, seed: int) -> str:
+    described = {
+        "config": to_mapping(config),
+        "spec": train.spec.digest,
+        "classes": train.classes,
+        "train": [(record.id, sorted(record.labels)) for record in train.records],
+        "validation": [(record.id, sorted(record.labels), len(record.intervals)) for record in validation.records],
+        "text": hashlib.sha256(text.float().numpy().tobytes()).hexdigest(),
+        "seed": seed,
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _finished(folder: Path, fingerprint: str, device: str) -> FitResult | None:
+    if not (folder / "config.json").is_file():
+        return None
+    trained = load_head(folder, device)
+    if trained.provenance.get("fingerprint") != fingerprint:
+        raise UsageError(
+            f"{folder} holds a finished run with other data or settings; give another --out, or --restart to replace it"
+        )
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    best = next(row for row in rows if row["epoch"] == trained.provenance["epoch"])
+    return FitResult(trained, best, tuple(rows))
+
+
+def _write_history(folder: Path, history: Sequence[Row]) -> None:
+    text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in history)
+    atomic_write(folder / "metrics.jsonl", text.encode())
+
+
+def _finish(
+    folder: Path,
+    state: TrainState,
+    train: Bags,
+    validation: Bags,
+    config: RunConfig,
+    seed: int,
+    provenance: Mapping[str, Any],
+) -> FitResult:
+    best, head = state.best_row_and_head()
+    name, value = selection_figure(best)
+    where = {"paper-test": "the TEST set (paper-test)", "last": "nothing: the last epoch"}
+    chosen = where.get(config.train.select, f"{name} on {len(validation)} validation videos")
+    facts = {
+        **provenance,
+        "seed": seed,
+        "epoch": best["epoch"],
+        "epochs": config.train.epochs,
+        "training_videos": len(train),
+        "validation_videos": len(validation),
+        name: round(value, 4),
+        "fingerprint": state.fingerprint,
+    }
+    selection = f"epoch {best['epoch']:.0f} of {config.train.epochs}, selected on {chosen}"
+    trained = TrainedHead(head, config, train.spec, train.classes, selection, facts)
+    save_head(folder, trained)
+    return FitResult(load_head(folder, str(next(head.parameters()).device)), best, tuple(state.history))

@@ -1,0 +1,217 @@
+"""The feature store: one HDF5 file per video and specification, written atomically, verified on every read.
+
+``<root>/<stream>-<hash8>/<aa>/<safe-id>.h5`` holds ``data`` (T, D) or (crops, T, D), ``frame_index`` (T,) and ``pts``
+(T,) seconds; attributes hold everything else and ``complete``, which is written last. A file is made under a
+temporary name in its own folder, flushed, fsynced, reopened and compared, then renamed. So whatever carries the final
+name is whole, and a rerun is the resume. ``manifest.jsonl`` in each folder is an index that can be rebuilt by a scan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from vadpipe.errors import StoreError, TrackDamaged, TrackMissing
+from vadpipe.spec import FeatureSpec
+from vadpipe.track_file import atomic_write, disk_reason, read_attributes, read_track, sync_folder, write_track
+from vadpipe.tracks import FeatureTrack
+
+MANIFEST = "manifest.jsonl"
+_SAFE_CHARACTERS = 80
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One line of the index: which source file a stored track was made from.
+
+    mtime_ns is the source's modification time at extraction (0 where unknown): a cheap first look, the digest decides.
+    """
+
+    id: str
+    file: str
+    num_frames: int
+    source_size: int
+    source_sha256: str
+    mtime_ns: int = 0
+
+
+def safe_name(video_id: str) -> str:
+    """File-system name of an id: percent-escaped, cut, and made unique by a digest of the whole id.
+
+    The digest also keeps apart ids that differ in case only, on file systems that do not.
+    """
+    digest = hashlib.sha256(video_id.encode("utf-8", "surrogatepass")).hexdigest()
+    readable = quote(video_id, safe="", errors="surrogatepass").replace("%", "~").replace(".", "_")
+    return f"{digest[:2]}/{readable[:_SAFE_CHARACTERS]}-{digest[2:14]}.h5"
+
+
+class FeatureStore:
+    """Tracks under ``root``. Every method may raise :class:`StoreError`; none leaves a half-written file behind."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def specs(self) -> list[FeatureSpec]:
+        """All specifications that have at least one stored file, sorted by folder name."""
+        found = []
+        for folder in sorted(self.root.glob("*-*")) if self.root.is_dir() else []:
+            first = next(folder.glob("[0-9a-f][0-9a-f]/*.h5"), None)
+            if first is not None:
+                found.append(read_attributes(first)[0])
+        return found
+
+    def path(self, spec: FeatureSpec, video_id: str) -> Path:
+        """Where the track of this id and specification is or would be."""
+        return self.root / spec.folder / safe_name(video_id)
+
+    def write(self, track: FeatureTrack, *, mtime_ns: int = 0) -> Path:
+        """Store ``track`` and add it to the index; an existing file of the same name is replaced at once."""
+        path = self.path(track.spec, track.video_id)
+        temporary = path.with_name(f".{path.name}.{_machine()}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_track(temporary, track)
+            stored = read_track(temporary, track.spec, track.video_id)
+            if not np.array_equal(stored.data, track.data):
+                raise StoreError(f"{path}: read back other values than were written; is the disk failing?")
+            os.replace(temporary, path)  # noqa: PTH105  # the atomic step deserves its own name
+            sync_folder(path.parent)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {path}: {disk_reason(error)}. Finished videos are kept; rerun to go on."
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._append(track, path, mtime_ns)
+        return path
+
+    def read(self, spec: FeatureSpec, video_id: str) -> FeatureTrack:
+        """Read and verify one track.
+
+        :class:`TrackMissing` where there is none; :class:`TrackDamaged` where its check fails: the file is then in
+        ``quarantine/`` and the next extraction makes it anew.
+        """
+        path = self.path(spec, video_id)
+        if not path.is_file():
+            raise TrackMissing(
+                f"no {spec.folder} features of {video_id!r} under {self.root}; run vadpipe extract first"
+            )
+        try:
+            return read_track(path, spec, video_id)
+        except TrackDamaged as error:
+            moved = self.quarantine(spec, path)
+            raise TrackDamaged(f"{error}; moved to {moved}, extract again") from error
+
+    def stored(self, spec: FeatureSpec, video_id: str) -> FeatureTrack | None:
+        """The whole, verified track, or None: nothing there, or it was damaged and is now in quarantine."""
+        try:
+            return self.read(spec, video_id)
+        except (TrackMissing, TrackDamaged):
+            return None
+
+    def quarantine(self, spec: FeatureSpec, path: Path) -> Path:
+        """Move a damaged file out of the way, keeping it for inspection."""
+        target = self.root / spec.folder / "quarantine" / path.name
+        target.parent.mkdir(exist_ok=True)
+        os.replace(path, target)  # noqa: PTH105
+        return target
+
+    def index(self, spec: FeatureSpec) -> dict[str, StoredFile]:
+        """Id -> stored file, from ``manifest.jsonl``; lines of files that are gone or torn lines are left out."""
+        folder = self.root / spec.folder
+        entries: dict[str, StoredFile] = {}
+        for line in _lines(folder / MANIFEST):
+            try:
+                entry = StoredFile(**json.loads(line))
+            except (ValueError, TypeError):
+                continue  # torn by a crash in the middle of an append; the file itself decides
+            if (folder / entry.file).is_file():
+                entries[entry.id] = entry
+        return entries
+
+    def ids(self, spec: FeatureSpec) -> list[str]:
+        """Sorted ids of all stored tracks; the index is rebuilt first where it does not list every file."""
+        files = len(list((self.root / spec.folder).glob("[0-9a-f][0-9a-f]/*.h5")))
+        entries = self.index(spec)
+        return sorted(entries if len(entries) == files else self.rebuild_index(spec))
+
+    def rebuild_index(self, spec: FeatureSpec) -> dict[str, StoredFile]:
+        """Scan all files of a specification and write the index anew; damaged files go to quarantine."""
+        folder = self.root / spec.folder
+        known, entries = self.index(spec), {}
+        for path in sorted(folder.glob("[0-9a-f][0-9a-f]/*.h5")):
+            try:
+                _, attributes = read_attributes(path)
+            except TrackDamaged:
+                self.quarantine(spec, path)
+                continue
+            entry = _entry(attributes, path.relative_to(folder))
+            same = known.get(entry.id)
+            entries[entry.id] = same if same and same.source_sha256 == entry.source_sha256 else entry
+        text = "".join(_line(entries[key]) for key in sorted(entries))
+        atomic_write(folder / MANIFEST, text.encode())
+        return entries
+
+    def clean(self) -> int:
+        """Remove temporary files that killed writers on this machine left; returns how many."""
+        removed = 0
+        for path in self.root.glob("*/[0-9a-f][0-9a-f]/.*.tmp"):
+            *_, machine, pid, _tmp = path.name.split(".")
+            if machine == _machine() and pid.isdigit() and not _alive(int(pid)):
+                path.unlink(missing_ok=True)
+                removed += 1
+        return removed
+
+    def _append(self, track: FeatureTrack, path: Path, mtime_ns: int) -> None:
+        folder = self.root / track.spec.folder
+        file = path.relative_to(folder).as_posix()
+        entry = StoredFile(
+            track.video_id, file, track.grid.num_frames, track.source_size, track.source_sha256, mtime_ns
+        )
+        manifest = folder / MANIFEST
+        whole = not manifest.exists() or manifest.read_bytes()[-1:] in (b"", b"\n")
+        with manifest.open("a", encoding="utf-8") as handle:  # one short append; a torn line is skipped by readers
+            handle.write(_line(entry) if whole else "\n" + _line(entry))
+
+
+def _entry(attributes: dict[str, Any], file: Path) -> StoredFile:
+    return StoredFile(
+        attributes["id"],
+        file.as_posix(),
+        attributes["num_frames"],
+        attributes["source_size"],
+        attributes["source_sha256"],
+    )
+
+
+def _line(entry: StoredFile) -> str:
+    values = {name: getattr(entry, name) for name in StoredFile.__slots__}
+    return json.dumps(values, sort_keys=True) + "\n"
+
+
+def _lines(path: Path) -> Iterator[str]:
+    if path.is_file():
+        yield from path.read_text(encoding="utf-8").splitlines()
+
+
+def _machine() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

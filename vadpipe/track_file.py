@@ -1,0 +1,147 @@
+"""One :class:`FeatureTrack` <-> one HDF5 file, and files that are written whole or not at all.
+
+Datasets ``data`` (T, D) or (crops, T, D), ``frame_index`` (T,) and ``pts`` (T,) seconds; attributes hold everything
+else, a digest over all of it, and ``complete``, which is written last.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vadpipe.errors import StoreError, TrackDamaged
+from vadpipe.spec import FeatureSpec
+from vadpipe.tracks import FeatureTrack, TimeGrid
+
+if TYPE_CHECKING:
+    import h5py
+
+SCHEMA = "vadpipe.features/1"
+
+
+def write_track(path: Path, track: FeatureTrack) -> None:
+    """Write ``track`` to ``path`` and fsync it; the caller renames it into place."""
+    import h5py
+
+    grid, data = track.grid, track.data
+    starts = [grid.second_of(int(frame)) for frame in grid.sampled_frames()]
+    with h5py.File(path, "w", locking=False) as file:  # the rename is the lock; HDF5's fails on many network disks
+        chunks = (*([1] if data.ndim == 3 else []), min(256, data.shape[-2]), data.shape[-1]) if data.size else None
+        file.create_dataset("data", data=data, chunks=chunks, fletcher32=chunks is not None)
+        file.create_dataset("frame_index", data=grid.sampled_frames(track.spec.offset))
+        file.create_dataset("pts", data=np.array(starts, dtype=np.float64))
+        attributes = {
+            "schema": SCHEMA,
+            "id": track.video_id,
+            "spec": track.spec.to_json(),
+            "fps": str(grid.fps),
+            "num_frames": grid.num_frames,
+            "duration_s": grid.duration_s,
+            "vfr": grid.vfr,
+            "source_size": track.source_size,
+            "source_sha256": track.source_sha256,
+            "corrupt_packets": track.corrupt_packets,
+        }
+        attributes["content_sha256"] = _content_digest(data, np.array(starts), attributes)
+        for name, value in attributes.items():
+            file.attrs[name] = value
+        file.flush()
+        file.attrs["complete"] = True
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def _content_digest(data: np.ndarray[Any, Any], pts: np.ndarray[Any, Any], attributes: dict[str, Any]) -> str:
+    told = {name: attributes[name] for name in sorted(attributes) if name not in ("content_sha256", "complete")}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode("utf-8", "surrogatepass"))
+    digest.update(np.ascontiguousarray(data).tobytes())
+    digest.update(np.ascontiguousarray(pts, dtype=np.float64).tobytes())
+    return digest.hexdigest()
+
+
+def _attributes(file: h5py.File, path: Path) -> dict[str, Any]:
+    values = {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
+    if values.get("complete") is not True or values.get("schema") != SCHEMA:
+        raise TrackDamaged(f"{path} is not a complete {SCHEMA} file")
+    return values
+
+
+def read_attributes(path: Path) -> tuple[FeatureSpec, dict[str, Any]]:
+    """Return the specification and all attributes, without the data; :class:`TrackDamaged` where they are not whole."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            attributes = _attributes(file, path)
+            return FeatureSpec.from_mapping(json.loads(attributes["spec"])), attributes
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, StoreError) as error:
+        raise TrackDamaged(f"{path} is damaged ({error})") from error
+
+
+def read_track(path: Path, spec: FeatureSpec, video_id: str) -> FeatureTrack:
+    """Read and verify; :class:`TrackDamaged` where anything is not what was written for this id and spec."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            attributes = _attributes(file, path)
+            data, pts = file["data"][()], file["pts"][()]
+        if attributes["content_sha256"] != _content_digest(data, pts, attributes):
+            raise TrackDamaged(f"{path}: content does not match its digest")
+        if attributes["id"] != video_id or FeatureSpec.from_mapping(json.loads(attributes["spec"])) != spec:
+            raise TrackDamaged(f"{path} holds another id or specification than its name says")
+        boundaries = (*pts.tolist(), attributes["duration_s"]) if attributes["vfr"] else ()
+        grid = TimeGrid(Fraction(attributes["fps"]), attributes["num_frames"], spec.frames_per_snippet, boundaries)
+        return FeatureTrack(
+            data,
+            grid,
+            spec,
+            video_id,
+            attributes["source_size"],
+            attributes["source_sha256"],
+            attributes["corrupt_packets"],
+        )
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise TrackDamaged(f"{path} is damaged ({error})") from error
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a file so that after a crash it holds either the old or the new content, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)  # noqa: PTH105
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {disk_reason(error)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Fsync a folder, so that a rename inside it survives a power loss."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def disk_reason(error: OSError) -> str:
+    """Say in plain words why the file system refused."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no space left (disk full or over quota)"
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return "the folder cannot be written (permissions, or a read-only disk)"
+    return str(error)
