@@ -74,15 +74,16 @@ class FeatureSpec:
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise StoreError(f"feature spec has unknown fields {unknown}: written by a newer vadpipe? Extract again.")
-        try:
-            spec = cls(**dict(values))
-        except (TypeError, ValueError) as error:
-            raise StoreError(f"feature spec is malformed: {error}") from error
         for field in fields(cls):
             wanted = int if field.type == "int" else str
-            if type(getattr(spec, field.name)) is not wanted:
-                raise StoreError(f"feature spec field {field.name}: got {values[field.name]!r}, expected {wanted}")
-        return spec
+            if field.name in values and type(values[field.name]) is not wanted:
+                raise StoreError(
+                    f"feature spec field {field.name}: got {values[field.name]!r}, expected {wanted.__name__}"
+                )
+        try:
+            return cls(**dict(values))
+        except (TypeError, ValueError) as error:
+            raise StoreError(f"feature spec is malformed: {error}") from error
 
     @property
     def digest(self) -> str:

@@ -8,6 +8,7 @@ name is whole, and a rerun is the resume. ``manifest.jsonl`` in each folder is a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -90,7 +91,8 @@ class FeatureStore:
                 f"cannot write {path}: {disk_reason(error)}. Finished videos are kept; rerun to go on."
             ) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the folder itself may not exist
+                temporary.unlink()
         self._append(track, path, mtime_ns)
         return path
 

@@ -6,6 +6,7 @@ else, a digest over all of it, and ``complete``, which is written last.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -126,7 +127,8 @@ def atomic_write(path: Path, content: bytes) -> None:
     except OSError as error:
         raise StoreError(f"cannot write {path}: {disk_reason(error)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def sync_folder(folder: Path) -> None:

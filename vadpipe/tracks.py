@@ -93,14 +93,20 @@ class TimeGrid:
         return float(np.interp(frame, self._boundary_frames(), self.boundaries_s))
 
     def frame_at(self, second: float) -> int:
-        """Frame that is shown at ``second``, clipped to [0, num_frames]."""
+        """Frame that is shown at ``second``, clipped to [0, num_frames]; inverse of :meth:`second_of`."""
         if not math.isfinite(second):
             raise ValueError(f"second: got {second}, expected a finite number")
-        if not self.boundaries_s:
-            frame = math.floor(Fraction(second).limit_denominator(1_000_000) * self.fps)
+        if self.boundaries_s:
+            guess = math.floor(np.interp(second, self.boundaries_s, self._boundary_frames()))
         else:
-            frame = math.floor(np.interp(second, self.boundaries_s, self._boundary_frames()) + 1e-9)
-        return min(max(frame, 0), self.num_frames)
+            guess = math.floor(Fraction(second) * self.fps)
+        frame = min(max(guess, 0), self.num_frames)
+        # A start in seconds is a rounded number: what counts is on which side of the rounded start ``second`` lies.
+        if frame < self.num_frames and self.second_of(frame + 1) <= second:
+            return frame + 1
+        if frame > 0 and self.second_of(frame) > second:
+            return frame - 1
+        return frame
 
     def per_frame(self, rows: NDArray[Any]) -> NDArray[Any]:
         """(T, …) rows of snippets -> (N, …) rows of frames, each row repeated over its snippet's frames."""
@@ -221,6 +227,8 @@ class ScoreTrack:
             raise ValueError(f"labels: got {self.labels}, expected {NORMAL!r} first")
         if not (np.isfinite(self.anomaly).all() and np.isfinite(self.categories).all()):
             raise ValueError("scores hold NaN or infinity")
+        if ((self.anomaly < 0) | (self.anomaly > 1)).any():
+            raise ValueError(f"scores: got {self.anomaly.min()} … {self.anomaly.max()}, expected anomaly in [0, 1]")
 
     def per_frame(self) -> FloatArray:
         """(N,) anomaly score of every frame."""

@@ -75,12 +75,14 @@ class LocalTransformer(nn.Module):
         rows, keys = x[:, index], mask[:, index]
         for block in self.blocks:
             rows = block(rows, keys)
+        # A window counts for a video where it holds a real snippet that the one before it does not: else the mean over
+        # overlapping windows would depend on how far the batch is padded.
+        starts, real = index[:, 0], mask.sum(dim=1, keepdim=True)
+        counts = ((starts == 0) | (starts + self.overlap < real)).to(x.dtype)[..., None].expand(*rows.shape[:3])
         flat = index.flatten()
-        mixed = torch.zeros_like(x).index_add(1, flat, rows.flatten(1, 2).to(x.dtype))
-        times = torch.zeros(padded, device=x.device, dtype=x.dtype).index_add(
-            0, flat, torch.ones_like(flat, dtype=x.dtype)
-        )
-        return (mixed / times[:, None])[:, :size]
+        mixed = torch.zeros_like(x).index_add(1, flat, (rows * counts[..., None]).flatten(1, 2).to(x.dtype))
+        times = torch.zeros_like(x[..., 0]).index_add(1, flat, counts.flatten(1, 2))
+        return (mixed / times.clamp(min=1)[..., None])[:, :size]
 
 
 def cosine_graph(x: Tensor) -> Tensor:

@@ -46,4 +46,5 @@ def runs_above(values: NDArray[np.floating], threshold: float) -> list[tuple[int
 def mean_of_highest(values: NDArray[np.floating], k_divisor: int = 16) -> NDArray[np.floating]:
     """(T, C) -> (C,): mean of each column's ``max(T // k_divisor, 1)`` highest values, as in training."""
     k = max(len(values) // k_divisor, 1)
-    return np.sort(values, axis=0)[-k:].mean(axis=0)
+    highest: NDArray[np.floating] = np.sort(values, axis=0)[-k:].mean(axis=0)
+    return highest

@@ -103,7 +103,7 @@ def _one_epoch(state: TrainState, bags: Bags, config: RunConfig, seed: int) -> R
         if not bool(torch.isfinite(parts["total"])):
             raise UsageError(f"loss is not finite in epoch {state.epoch + 1}; lower train.lr (now {settings.lr})")
         state.optimizer.zero_grad(set_to_none=True)
-        parts["total"].backward()
+        torch.autograd.backward(parts["total"])
         if settings.clip_gradients:
             torch.nn.utils.clip_grad_norm_(head.parameters(), settings.clip_gradients)
         state.optimizer.step()

@@ -1,0 +1,8 @@
+"""One thread a process: the tests' tensors are small, and threads that wait for each other cost more than they give."""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # before torch is imported, and inherited by the processes that tests start

@@ -1,0 +1,74 @@
+"""A decoder that misbehaves as the name of its file says; tests register it under ``fake``."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+
+from vadpipe.errors import VideoUnreadable
+from vadpipe.extractors.decoders import Facts, Job, Picture, Sound, Tally
+
+SIDE = 64
+
+
+class FakeSource:
+    """Grey pictures of 64 x 64, frame i has the value i % 256; misbehaves at frame 64."""
+
+    def __init__(self, job: Job) -> None:
+        self._name = job.path.stem
+        self._job = job
+        frames = 4096 if self._name == "long" else 320
+        self.tally = Tally()
+        self.facts = Facts(SIDE, SIDE, Fraction(25), False, np.arange(frames + 1) / 25)
+
+    def items(self) -> Iterator[Picture | Sound]:
+        for index in range(self.facts.num_frames):
+            self._job.beat()
+            if index == 64:
+                self._misbehave()
+            yield Picture(index, lambda index=index: np.full((SIDE, SIDE, 3), index % 256, np.uint8))  # type: ignore[misc]
+
+    def _misbehave(self) -> None:
+        match self._name:
+            case "hang":
+                time.sleep(600)
+            case "hang-in-c":  # PyDLL keeps Python's lock, so no Python code of this process runs any more
+                ctypes.PyDLL(None).sleep(600)
+            case "slow":
+                for _ in range(8):
+                    time.sleep(0.25)
+                    self._job.beat()
+            case "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "segfault":
+                ctypes.string_at(0)
+            case "greedy":
+                hoard = [np.ones(2**27, np.uint8) for _ in range(64)]
+                raise AssertionError(f"{len(hoard)} blocks of 128 MiB fitted into the limit")
+            case "greedy-in-c":
+                sys.stderr.write("terminate called after throwing an instance of 'std::bad_alloc'\n")
+                sys.stderr.flush()
+                os.abort()
+            case "bug":
+                raise ZeroDivisionError("a bug in the decoder module")
+            case "chatter":
+                os.write(1, b'{"t":"done"}\n' * 20000)
+                os.write(2, b"x" * 60000)
+            case "grows":
+                big = np.zeros((SIDE * 8, SIDE * 8, 3), np.uint8)
+                self.items = lambda: iter([Picture(65, lambda: big)])  # type: ignore[method-assign]
+
+
+def open_source(job: Job) -> FakeSource:
+    if job.path.stem == "refused":
+        raise VideoUnreadable("refused with a clear message")
+    if job.path.stem == "garbage":
+        os.write(int(sys.argv[1]), b"this is no message\n")
+    return FakeSource(job)

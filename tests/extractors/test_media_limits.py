@@ -1,0 +1,327 @@
+"""Whatever a decoder does, it costs one video and one clear error, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+from tests.extractors.painted_videos import read, write
+from vadpipe.errors import DecoderCrashed, DecoderTimeout, UsageError, VideoError, VideoTooLarge, VideoUnreadable
+from vadpipe.extractors import decode_link, decoders, media
+from vadpipe.extractors.decoders import DECODERS, Decoder
+from vadpipe.extractors.media import AudioChunk, FrameRow, Limits, Request, open_media, probe
+
+ROOT = Path(__file__).parents[2]
+FULL = Request(geometry="full")
+FAKE = Decoder("tests.extractors.fake_decoder", "av", "")
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Folder for files whose names tell the fake decoder how to misbehave."""
+    monkeypatch.setattr(decoders, "DECODERS", MappingProxyType({**DECODERS, "fake": FAKE}))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path
+
+
+def fake_file(folder: Path, name: str) -> Path:
+    path = folder / f"{name}.mp4"
+    path.write_bytes(b"\0 no video")
+    return path
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What a child could leave behind in this process and on this machine."""
+
+    descriptors: tuple[str, ...]
+    children: tuple[str, ...]
+    shared_memory: tuple[str, ...]
+    maps: int
+
+    @classmethod
+    def now(cls) -> Traces:
+        links = []
+        for entry in Path("/proc/self/fd").iterdir():
+            try:
+                links.append(os.readlink(entry))
+            except FileNotFoundError:  # the descriptor of this very listing
+                continue
+        memory = Path("/dev/shm")
+        return cls(
+            tuple(sorted(link for link in links if "/proc/" not in link)),
+            tuple(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()),
+            tuple(sorted(path.name for path in memory.iterdir() if "vadpipe" in path.name)),
+            Path("/proc/self/maps").read_text().count("vadpipe-frames"),
+        )
+
+
+@pytest.fixture
+def leaves_nothing() -> Iterator[None]:
+    before = Traces.now()
+    yield
+    assert Traces.now() == before
+
+
+def read_all(path: Path, limits: Limits | None = None, request: Request = FULL) -> list[FrameRow | AudioChunk]:
+    with open_media(path, request, decoder="fake", limits=limits) as reader:
+        return list(reader)
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("hang", DecoderTimeout, "no progress for 0.8 s"),
+        ("hang-in-c", DecoderTimeout, "no progress for 0.8 s"),
+        ("killed", DecoderCrashed, "killed by SIGKILL"),
+        ("segfault", DecoderCrashed, "killed by SIGSEGV"),
+        ("greedy", DecoderCrashed, r"out of memory \(limit 1.0 GiB\)"),
+        ("greedy-in-c", DecoderCrashed, r"killed by SIGABRT \(out of memory, limit 1.0 GiB\).*bad_alloc"),
+        ("bug", DecoderCrashed, "exit code 1.*ZeroDivisionError: a bug in the decoder module"),
+        ("garbage", DecoderCrashed, "damaged message.*this is no message"),
+        ("refused", VideoUnreadable, "refused with a clear message"),
+    ],
+)
+def test_a_misbehaving_decoder_is_one_error(name: str, kind: type[VideoError], said: str, fake: Path) -> None:
+    limits = Limits(stall_s=0.8, memory_bytes=2**30)
+    with pytest.raises(kind, match=f"(?s){said}"):
+        read_all(fake_file(fake, name), limits)
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+def test_a_decoder_that_prints_does_not_disturb(fake: Path) -> None:
+    rows = read_all(fake_file(fake, "chatter"))
+    assert [int(row.image[0, 0, 0]) for row in rows if isinstance(row, FrameRow)] == [
+        i % 256 for i in range(0, 320, 16)
+    ]
+
+
+def test_progress_keeps_a_slow_decoder_alive(fake: Path) -> None:
+    """Two seconds of work without a frame, with signs of life, under a limit of one second."""
+    assert len(read_all(fake_file(fake, "slow"), Limits(stall_s=1.0))) == 20
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+def test_a_slow_consumer_is_no_stall_and_holds_the_child_back(fake: Path) -> None:
+    """While nobody reads, the child fills its four slots and then waits, for longer than its limit."""
+    with open_media(fake_file(fake, "long"), FULL, decoder="fake", limits=Limits(stall_s=0.5, queue_slots=4)) as reader:
+        items = iter(reader)
+        next(items)
+        time.sleep(3.5)  # more than the alarm's 1.5 * 0.5 + 2 s
+        status = Path(f"/proc/{reader.child_pid}/status").read_text()
+        waiting = buffered(reader)
+        assert "State:\tS" in status
+        rest = [row for row in items if isinstance(row, FrameRow)]
+    assert waiting <= 4
+    assert [row.row for row in rest] == list(range(1, 256))
+    assert [int(row.image.max()) for row in rest] == [row.frame % 256 for row in rest]
+
+
+def buffered(reader: media.MediaReader) -> int:
+    """Messages that the child has sent and nobody has read."""
+    process = reader._child
+    assert process is not None
+    process._pump(0.5)
+    return process._buffer.count(b'"t":"frame"')
+
+
+def test_slots_are_bounded_by_number_and_bytes() -> None:
+    assert decode_link.slots_for(224 * 224 * 3, 32) == 32
+    assert decode_link.slots_for(3840 * 2160 * 3, 32) == 21
+    assert decode_link.slots_for(decode_link.RING_BYTES, 32) == 2
+    fd = decode_link.anonymous_file()
+    ring = decode_link.Ring.create(fd, 4, 1000)
+    assert os.fstat(fd).st_size == 4000
+    with pytest.raises(OSError, match="not permitted"):
+        os.ftruncate(fd, 10)  # would crash the other side
+    with pytest.raises(ValueError, match="slot 4"):
+        ring.get(4, (10,), np.uint8)
+    with pytest.raises(ValueError, match="1001 bytes"):
+        ring.get(0, (1001,), np.uint8)
+    ring.close()
+    os.close(fd)
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+def test_leaving_early_kills_the_child(fake: Path) -> None:
+    with open_media(fake_file(fake, "long"), FULL, decoder="fake") as reader:
+        next(iter(reader))
+        pid = reader.child_pid
+        with pytest.raises(RuntimeError, match="after the last item"):
+            _ = reader.report
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+def test_a_killed_child_is_an_error_while_reading(fake: Path) -> None:
+    with open_media(fake_file(fake, "long"), FULL, decoder="fake", limits=Limits(queue_slots=4)) as reader:
+        items = iter(reader)
+        next(items)
+        os.kill(reader.child_pid, signal.SIGKILL)
+        with pytest.raises(DecoderCrashed, match="killed by SIGKILL"):
+            list(items)
+
+
+PARENT = """
+import sys, time
+from types import MappingProxyType
+from vadpipe.extractors import decoders
+from vadpipe.extractors.media import Limits, Request, open_media
+fake = decoders.Decoder("tests.extractors.fake_decoder", "av", "")
+decoders.DECODERS = MappingProxyType({"fake": fake})
+with open_media(sys.argv[1], Request(geometry="full"), decoder="fake", limits=Limits(queue_slots=2)) as reader:
+    items = iter(reader)
+    for _ in range(int(sys.argv[2])):
+        next(items)
+    print(reader.child_pid, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(("name", "rows"), [("hang-in-c", 4), ("long", 1)])
+def test_the_child_dies_with_its_killed_parent(name: str, rows: int, fake: Path) -> None:
+    """Both while it hangs with Python's lock held and while it waits for a free slot."""
+    path = fake_file(fake, name)
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(path), str(rows)], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = Path(f"/proc/{int(parent.stdout.readline())}")
+    parent.stdout.close()
+    time.sleep(0.3)  # until it hangs
+    assert child.exists()
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        if not child.exists() or "State:\tZ" in (child / "status").read_text():
+            return
+        time.sleep(0.05)
+    os.kill(int(child.name), signal.SIGKILL)
+    pytest.fail("the child lived on")
+
+
+def test_a_child_without_a_parent_is_ended_by_its_alarm(fake: Path) -> None:
+    """The backstop: another process inherited the parent's end of the pipe, so that the kernel sees it as alive."""
+    script = PARENT.replace("queue_slots=2", "stall_s=0.2").replace(
+        "items = iter", "import os; os.fork(); items = iter"
+    )
+    path = fake_file(fake, "hang-in-c")
+    code = "import os; " + script.replace(
+        "import os; os.fork(); ", "heir = os.fork()\n    if not heir: time.sleep(600)\n    "
+    )
+    code = code.replace("print(reader.child_pid, flush=True)", "print(reader.child_pid, heir, flush=True)")
+    parent = subprocess.Popen([sys.executable, "-c", code, str(path), "4"], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child, heir = map(int, parent.stdout.readline().split())
+    parent.stdout.close()
+    parent.kill()
+    parent.wait()
+    try:
+        for _ in range(120):
+            if not Path(f"/proc/{child}").exists() or "State:\tZ" in Path(f"/proc/{child}/status").read_text():
+                return
+            time.sleep(0.05)
+        os.kill(child, signal.SIGKILL)
+        pytest.fail("the child lived on")
+    finally:
+        os.kill(heir, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+def test_caps_on_size_and_duration(decoder: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", 50)
+    assert probe(path, decoder=decoder, limits=Limits(max_pixels=96 * 64, max_duration_s=2.0)).num_frames == 50
+    with pytest.raises(VideoTooLarge, match="96 x 64 pixels, 6143 are allowed"):
+        probe(path, decoder=decoder, limits=Limits(max_pixels=96 * 64 - 1))
+    with pytest.raises(VideoTooLarge, match="hours long"):
+        probe(path, decoder=decoder, limits=Limits(max_duration_s=1.99))
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+def test_files_that_are_no_video(decoder: str, tmp_path: Path) -> None:
+    def refused(content: bytes, said: str, name: str = "a.mp4") -> None:
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(VideoUnreadable, match=said):
+            probe(path, decoder=decoder)
+
+    whole = write(tmp_path / "whole.mp4").read_bytes()
+    refused(b"", "empty")
+    refused(b"ffconcat version 1.0\nfile whole.mp4\n", "text file")
+    refused(b"\xef\xbb\xbf#EXTM3U\n#EXTINF:1,\nwhole.mp4\n" * 40, "not a readable video|MP4/MOV and Matroska", "a.m3u8")
+    refused(b"ffconcat version 1.0\n# \xff\nfile whole.mp4\n", "this container format|MP4/MOV and Matroska")
+    refused(whole[: len(whole) // 2], r"\(moov\) is missing|decord cannot open")
+    refused(os.urandom(5000), "not a readable video|moov|MP4/MOV and Matroska")
+    with pytest.raises(UsageError, match="no such file"):
+        probe(tmp_path / "none.mp4", decoder=decoder)
+    with pytest.raises(VideoUnreadable, match="a directory"):
+        probe(tmp_path, decoder=decoder)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(VideoUnreadable, match="pipe, socket or device"):
+        probe(tmp_path / "pipe.mp4", decoder=decoder)
+    with pytest.raises(VideoUnreadable, match="device"):
+        probe("/dev/zero", decoder=decoder)
+
+
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    sound = np.zeros((1, 16000), np.float32)
+    path = write(tmp_path / "a.mp4", 0, sound=sound)
+    with pytest.raises(VideoUnreadable, match="no video stream"):
+        probe(path)
+
+
+def test_unknown_names_and_missing_decoders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", 1)
+    with pytest.raises(UsageError, match="expected one of decord, pyav"):
+        probe(path, decoder="ffmpeg")
+    with pytest.raises(UsageError, match="geometry: got 'huge'"), open_media(path, Request(geometry="huge")):
+        pass
+    absent = Decoder("x", "no-such-distribution", "pip install x")
+    monkeypatch.setattr(decoders, "DECODERS", MappingProxyType({"absent": absent}))
+    with pytest.raises(UsageError, match="not installed. Install it with: pip install x"):
+        media.decoder_version("absent")
+
+
+def test_impossible_requests_and_limits_cannot_be_built() -> None:
+    for wrong in ({"frames_per_snippet": 0}, {"offset": 16}, {"audio_rate": -1}):
+        with pytest.raises(ValueError, match="expected frames_per_snippet"):
+            Request(**wrong)
+    with pytest.raises(ValueError, match="must be positive"):
+        Limits(stall_s=0)
+
+
+def test_versions_are_known_without_importing_the_decoder() -> None:
+    code = (
+        "import sys; from vadpipe.extractors.media import decoder_version; "
+        "print(decoder_version('pyav'), decoder_version('decord'), {'av', 'decord', 'torch'} & set(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    import av
+
+    assert said == f"{av.__version__} 0.6.0 set()\n"
+
+
+def test_children_import_no_torch(fake: Path) -> None:
+    """Start-up time counts once per video."""
+    code = "import sys; import vadpipe.extractors.decode_child; print(sorted({'torch', 'av', 'decord'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_two_readers_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", 40)
+    with open_media(path, FULL) as one, open_media(path, FULL) as two:
+        pairs = list(zip(one, two, strict=True))
+    for first, second in pairs:
+        assert isinstance(first, FrameRow)
+        assert isinstance(second, FrameRow)
+        assert read(first.image) == read(second.image) == first.frame

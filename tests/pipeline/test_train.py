@@ -1,0 +1,181 @@
+"""Training: it learns, it is reproducible, it survives kill -9, it cannot see the test set."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.pipeline.planted import CLASSES, CONFIG, SPEC, Planted, plant
+from vadpipe.config import RunConfig
+from vadpipe.errors import UsageError
+from vadpipe.manifest import VideoRecord
+from vadpipe.models.checkpoint import load_head
+from vadpipe.pipeline.bags import Bags, epoch_batches
+from vadpipe.pipeline.evaluate import evaluate
+from vadpipe.pipeline.train import FitResult, fit, validate
+from vadpipe.tracks import NORMAL
+
+TEXT = torch.randn(len(CLASSES), CONFIG.model.dim, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    return plant(tmp_path_factory.mktemp("planted"), 32)
+
+
+def bags(planted: Planted, split: str) -> Bags:
+    return Bags(planted.store, SPEC, planted.part(split), CLASSES)
+
+
+def run(planted: Planted, folder: Path, config: RunConfig = CONFIG, seed: int = 0) -> FitResult:
+    return fit(bags(planted, "train"), bags(planted, "val"), TEXT, config, folder, seed=seed)
+
+
+def test_a_planted_incident_is_found_in_unseen_videos(planted: Planted, tmp_path: Path) -> None:
+    result = run(planted, tmp_path)
+    measured = evaluate(result.trained, planted.store, planted.part("test"))
+    assert measured.ap > 3 * measured.abnormal_share
+    assert measured.auc > 0.9
+    assert measured.intervals.mean[0] > 0.5 > measured.chance[0]
+    assert result.best["loss_total"] < result.history[0]["loss_total"]
+
+
+def test_same_seed_same_bytes_other_seed_other_weights(planted: Planted, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(planted, tmp_path / name, seed=seed)
+    first, second, third = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
+    assert first == second != third
+
+
+def test_a_finished_run_is_returned_and_other_settings_are_refused(planted: Planted, tmp_path: Path) -> None:
+    first = run(planted, tmp_path)
+    stamp = (tmp_path / "model.safetensors").stat().st_mtime_ns
+    again = run(planted, tmp_path)
+    assert (again.best, again.trained.sha256) == (first.best, first.trained.sha256)
+    assert (tmp_path / "model.safetensors").stat().st_mtime_ns == stamp
+    with pytest.raises(UsageError, match="other data or settings"):
+        run(planted, tmp_path, seed=5)
+
+
+def test_history_is_written_and_the_best_epoch_is_kept(planted: Planted, tmp_path: Path) -> None:
+    result = run(planted, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(1, CONFIG.train.epochs + 1))
+    assert result.best["frame_ap"] == max(row["frame_ap"] for row in rows)
+    kept = validate(load_head(tmp_path).head, bags(planted, "val"), CONFIG)
+    assert kept["frame_ap"] == pytest.approx(result.best["frame_ap"])
+
+
+def test_select_last_keeps_the_last_epoch(planted: Planted, tmp_path: Path) -> None:
+    config = replace(CONFIG, train=replace(CONFIG.train, select="last"))
+    result = run(planted, tmp_path, config)
+    assert result.best["epoch"] == config.train.epochs
+    assert "last epoch" in result.trained.selection
+
+
+def test_test_data_is_taken_for_paper_test_only(planted: Planted, tmp_path: Path) -> None:
+    test = bags(planted, "test")
+    with pytest.raises(UsageError, match="paper-test"):
+        fit(bags(planted, "train"), bags(planted, "val"), TEXT, CONFIG, tmp_path, selection=test)
+    config = replace(CONFIG, train=replace(CONFIG.train, select="paper-test", epochs=1))
+    result = fit(bags(planted, "train"), bags(planted, "val"), TEXT, config, tmp_path, selection=test)
+    assert "TEST" in result.trained.selection
+    assert "TEST" in (tmp_path / "README.md").read_text()
+
+
+def test_videos_of_one_kind_only_are_refused(planted: Planted, tmp_path: Path) -> None:
+    normal = [record for record in planted.part("train") if NORMAL in record.labels]
+    with pytest.raises(UsageError, match="all of one kind"):
+        fit(Bags(planted.store, SPEC, normal, CLASSES), bags(planted, "val"), TEXT, CONFIG, tmp_path)
+
+
+def test_validation_without_truth_ranks_videos(planted: Planted, tmp_path: Path) -> None:
+    blind = [replace(record, intervals=()) for record in planted.part("val")]
+    result = fit(bags(planted, "train"), Bags(planted.store, SPEC, blind, CLASSES), TEXT, CONFIG, tmp_path)
+    assert "frame_ap" not in result.best
+    assert result.trained.selection.endswith("video_ap on 8 validation videos")
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    import torch
+    from tests.pipeline.planted import CLASSES, CONFIG, SPEC, Planted, plant
+    from vadpipe import track_file
+    from vadpipe.pipeline import train_state, train
+    from vadpipe.pipeline.bags import Bags
+
+    store, out, after, half = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "half"
+    planted = plant(store, 32)
+    text = torch.randn(len(CLASSES), CONFIG.model.dim, generator=torch.Generator().manual_seed(0))
+    written = 0
+    replace = os.replace
+
+    def counted(source, target):
+        global written
+        written += 1
+        if written > after:
+            if not half:
+                replace(source, target)
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    os.replace = counted
+    bags = {name: Bags(planted.store, SPEC, planted.part(name), CLASSES) for name in ("train", "val")}
+    written = 0
+    train.fit(bags["train"], bags["val"], text, CONFIG, out)
+"""
+
+
+@pytest.mark.parametrize("after", [0, 3, 8, 12])
+@pytest.mark.parametrize("half", ["half", "whole"])
+def test_kill_9_at_any_write_then_rerun_gives_the_same_weights(
+    planted: Planted, tmp_path: Path, after: int, half: str
+) -> None:
+    whole = run(planted, tmp_path / "whole")
+    script = tmp_path / "killed.py"
+    script.write_text(textwrap.dedent(KILLED))
+    root = str(Path(__file__).parents[2])
+    arguments = [sys.executable, str(script), str(tmp_path / "store"), str(tmp_path / "killed"), str(after), half]
+    ended = subprocess.run(arguments, env={**os.environ, "PYTHONPATH": root}, check=False, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    resumed = run(planted, tmp_path / "killed")
+    assert resumed.trained.sha256 == whole.trained.sha256
+    assert resumed.history == whole.history
+    for name in ("model.safetensors", "metrics.jsonl", "config.json", "state.safetensors"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_balanced_batches_use_every_video_and_are_a_function_of_seed_and_epoch(planted: Planted) -> None:
+    every = bags(planted, "train")
+    batches = list(epoch_batches(every, 8, balanced=True, seed=3, epoch=2))
+    assert batches == list(epoch_batches(every, 8, balanced=True, seed=3, epoch=2))
+    assert batches != list(epoch_batches(every, 8, balanced=True, seed=3, epoch=1))
+    assert {index for batch in batches for index in batch} == set(range(len(every)))
+    for batch in batches:
+        assert sum(every.records[index].is_anomalous for index in batch) == len(batch) // 2
+    plain = [index for batch in epoch_batches(every, 8, balanced=False, seed=3, epoch=2) for index in batch]
+    assert sorted(plain) == list(range(len(every)))
+
+
+def test_statistics_are_those_of_all_rows(planted: Planted) -> None:
+    every = bags(planted, "train")
+    mean, std = every.statistics()
+    rows = np.concatenate([every.rows(index) for index in range(len(every))])
+    np.testing.assert_allclose(mean.numpy(), rows.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(std.numpy(), rows.std(axis=0), rtol=1e-4)
+
+
+def test_unlabelled_order_does_not_matter_for_targets() -> None:
+    record = VideoRecord("x", frozenset({"riot", "fighting"}))
+    assert Bags(None, SPEC, [record], CLASSES).target(0).tolist() == [0.0, 1.0, 1.0]  # type: ignore[arg-type]

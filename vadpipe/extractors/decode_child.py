@@ -1,0 +1,200 @@
+"""The decoder child: ``python -P -m vadpipe.extractors.decode_child CONTROL_FD MEMORY_FD LIFE_FD``.
+
+Reads one request (a JSON line) from stdin, writes messages to CONTROL_FD, and pictures and sound to the shared memory;
+afterwards every byte on stdin hands one slot back. Started only by :mod:`vadpipe.extractors.decode_process`. Imports
+numpy, Pillow and the one decoder that is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vadpipe.errors import UsageError, VideoError, VideoUnreadable
+from vadpipe.extractors import geometry
+from vadpipe.extractors.decode_child_link import Link, die_with_parent, limit_memory
+from vadpipe.extractors.decode_link import decode
+from vadpipe.extractors.decoders import Facts, Job, Picture, Sound, Source, open_source
+from vadpipe.tracks import TimeGrid
+
+_AUDIO_SLOT_BYTES = 64 * 1024
+_HASH_BLOCK = 4 * 1024**2
+
+
+class Sampler:
+    """Picks the wanted frames (sorted indices) and fills in for those that never come."""
+
+    def __init__(self, wanted: list[int]) -> None:
+        self.replaced: list[int] = []
+        self._wanted = wanted
+        self._row = 0
+        self._good: Picture | None = None
+
+    def feed(self, picture: Picture) -> Iterator[tuple[int, Picture]]:
+        """Rows that are settled now that ``picture`` is here, each with the picture that stands for it."""
+        while self._row < len(self._wanted) and self._wanted[self._row] < picture.index:
+            yield self._fill(self._good or picture)
+        if self._row < len(self._wanted) and self._wanted[self._row] == picture.index:
+            yield self._row, picture
+            self._row += 1
+        self._good = picture
+
+    def finish(self) -> Iterator[tuple[int, Picture]]:
+        """The rows after the last good frame, which stands for them."""
+        while self._row < len(self._wanted) and self._good is not None:
+            yield self._fill(self._good)
+
+    def _fill(self, picture: Picture) -> tuple[int, Picture]:
+        self.replaced.append(self._row)
+        self._row += 1
+        return self._row - 1, picture
+
+
+def digest(path: Path, beat: Callable[[], None]) -> tuple[int, str]:
+    """Size in bytes and sha256 of a file."""
+    sha, size = hashlib.sha256(), 0
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_HASH_BLOCK):
+            sha.update(block)
+            size += len(block)
+            beat()
+    return size, sha.hexdigest()
+
+
+def sampled_frames(request: dict[str, Any], num_frames: int) -> NDArray[np.int64]:
+    """(T,) frames that stand for the snippets; they depend on the count of frames, not on the rate."""
+    grid = TimeGrid(Fraction(1), num_frames, request["frames_per_snippet"])
+    return grid.sampled_frames(request["offset"])
+
+
+def head_of(facts: Facts, request: dict[str, Any], size_bytes: int, sha256: str) -> dict[str, Any]:
+    """The first message: facts about the clip, its times, and how many bytes a slot needs."""
+    step = request["frames_per_snippet"]
+    height, width = geometry.output_size(request["geometry"]) or (facts.height, facts.width)
+    clip = {
+        "width": facts.width,
+        "height": facts.height,
+        "num_frames": facts.num_frames,
+        "duration_s": float(facts.starts_s[-1]),
+        "vfr": facts.vfr,
+        "codec": facts.codec,
+        "rotation": facts.rotation,
+        "audio_rate": facts.audio_rate,
+        "size_bytes": size_bytes,
+        "sha256": sha256,
+    }
+    return {
+        "t": "head",
+        "clip": clip,
+        "fps": [facts.fps.numerator, facts.fps.denominator],
+        "boundaries_s": [*facts.starts_s[:-1:step].tolist(), float(facts.starts_s[-1])] if facts.vfr else [],
+        "slot_bytes": max(height * width * 3, _AUDIO_SLOT_BYTES),
+    }
+
+
+class Sender:
+    """Turns a source's items into messages with slots."""
+
+    def __init__(self, link: Link, request: dict[str, Any], facts: Facts) -> None:
+        self._link = link
+        self._request = request
+        self._facts = facts
+        self._wanted = sampled_frames(request, facts.num_frames).tolist()
+        self.sampler = Sampler(self._wanted)
+
+    def send_all(self, source: Source) -> None:
+        """Decode to the end."""
+        for item in source.items():
+            if isinstance(item, Picture):
+                self._send_rows(self.sampler.feed(item))
+            else:
+                self._send_sound(item)
+        self._send_rows(self.sampler.finish())
+
+    def _send_rows(self, rows: Iterator[tuple[int, Picture]]) -> None:
+        for row, picture in rows:
+            frame = self._wanted[row]
+            image = geometry.apply(picture.rgb(), self._request["geometry"])
+            height, width = image.shape[:2]
+            pts_s = float(self._facts.starts_s[frame])
+            self._link.hand_over(image, t="frame", row=row, frame=frame, pts_s=pts_s, h=height, w=width)
+
+    def _send_sound(self, sound: Sound) -> None:
+        step = _AUDIO_SLOT_BYTES // 4
+        for at in range(0, len(sound.samples), step):
+            part = np.ascontiguousarray(sound.samples[at : at + step], np.float32)
+            self._link.hand_over(part, t="audio", start=sound.start + at, n=len(part))
+
+
+def check_damage(source: Source, request: dict[str, Any]) -> None:
+    """VideoUnreadable where too large a part of the frames was lost."""
+    lost = source.tally.lost_frames + source.tally.missing_frames
+    total = source.facts.num_frames + source.tally.missing_frames
+    if lost and lost >= request["max_corrupt_share"] * total:
+        raise VideoUnreadable(
+            f"{request['path']}: {lost} of {total} frames could not be decoded ({source.tally.corrupt_packets} damaged "
+            f"packets), {request['max_corrupt_share']:.0%} is too much. Get an undamaged copy, or raise "
+            "max_corrupt_share."
+        )
+
+
+def serve(link: Link, request: dict[str, Any]) -> None:
+    """Answer one request; raises what went wrong."""
+    path = Path(request["path"])
+    size_bytes, sha256 = digest(path, link.beat)
+    job = Job(
+        path=path,
+        sampled=lambda num_frames: sampled_frames(request, num_frames),
+        audio_rate=request["audio_rate"],
+        max_pixels=request["max_pixels"],
+        max_duration_s=request["max_duration_s"],
+        beat=link.beat,
+    )
+    source = open_source(request["module"], job)
+    check_damage(source, request)
+    head = head_of(source.facts, request, size_bytes, sha256)
+    link.send(**head)
+    if request["probe"]:
+        return
+    link.open_ring(head["slot_bytes"])
+    sender = Sender(link, request, source.facts)
+    sender.send_all(source)
+    check_damage(source, request)
+    tally = source.tally
+    link.send(
+        t="done",
+        corrupt_packets=tally.corrupt_packets,
+        replaced_rows=sender.sampler.replaced,
+        audio_state=tally.audio_state,
+        warnings=tally.warnings,
+    )
+
+
+def main(control_fd: int, memory_fd: int, life_fd: int) -> None:
+    """Run one request and end the process, without the libraries' own clean-up (decord's may crash)."""
+    die_with_parent(life_fd)
+    link = Link(control_fd, memory_fd)
+    request = decode(link.wait_line())
+    link.set_alarm(request["stall_s"])
+    limit_memory(request["memory_bytes"])
+    try:
+        serve(link, request)
+    except (VideoError, UsageError) as error:
+        link.send(t="error", kind=type(error).__name__, text=str(error))
+    except MemoryError:
+        limit = request["memory_bytes"] / 1024**3
+        text = f"{request['path']}: the decoder ran out of memory (limit {limit:.1f} GiB). Raise memory_bytes."
+        link.send(t="error", kind="DecoderCrashed", text=text)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:4]))

@@ -1,0 +1,142 @@
+"""Decoding with decord, for comparison with work that used it. What it gets wrong is refused where it can be told.
+
+Deviations from the default decoder, each held by a test of the conformance suite:
+
+- only MP4/MOV and Matroska/WebM are opened: in AVI, MPEG-TS, MPEG-PS and FLV decord hands over wrong frames;
+- a file with an edit list is refused: decord counts the frames that it hides;
+- one damaged packet, or AV1, makes the video unreadable;
+- sound is aligned to the file's time zero, not to the first picture; Matroska's encoder delay (about 0.07 s) stays; and
+  stereo comes out 3 dB louder than the average of its channels;
+- ``audio_rate`` of the clip and the report's ``audio_state`` say something only where sound was asked for, and then the
+  rate is the one that was asked for; the codec is not told; the pixel cap is checked at the first decoded frame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, cast
+
+import decord
+import numpy as np
+from decord import AudioReader, VideoReader
+from numpy.typing import NDArray
+
+from vadpipe.errors import VideoTooLarge, VideoUnreadable
+from vadpipe.extractors.decoders import Facts, Job, Picture, Sound, Tally
+from vadpipe.extractors.decoders.timeline import Timeline, of_timestamps
+
+_MILLISECOND = Fraction(1, 1000)
+_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+_ERRORS = (decord.DECORDError, RuntimeError, AssertionError, IndexError, StopIteration)
+
+
+def open_source(job: Job) -> DecordSource:
+    """Open a video; see :class:`vadpipe.extractors.decoders.Source`."""
+    decord.logging.set_level(decord.logging.QUIET)
+    _check_container(job)
+    return DecordSource(job)
+
+
+def _check_container(job: Job) -> None:
+    """Look at the first bytes ourselves: decord's FFmpeg of 2018 would open any playlist and any protocol."""
+    with job.path.open("rb") as file:
+        head = file.read(12)
+    known = head[4:8] in _MP4_BOXES or head.startswith(b"\x1a\x45\xdf\xa3")
+    if not known:
+        raise VideoUnreadable(
+            f"{job.path}: decord is used for MP4/MOV and Matroska/WebM only, in other containers it gives wrong "
+            "frames. Use the decoder pyav."
+        )
+
+
+def _said(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+class DecordSource:
+    """A video opened with decord; implements :class:`vadpipe.extractors.decoders.Source`."""
+
+    def __init__(self, job: Job) -> None:
+        self.tally = Tally()
+        self._job = job
+        try:
+            self._reader: Any = VideoReader(str(job.path.absolute()), ctx=decord.cpu(0), num_threads=1)
+        except _ERRORS as error:
+            raise VideoUnreadable(f"{job.path}: decord cannot open it ({_said(error)}). Try pyav.") from error
+        timeline = self._timeline()
+        duration = float(timeline.starts_s[-1])
+        if duration > job.max_duration_s:
+            raise VideoTooLarge(
+                f"{job.path}: {duration / 3600:.1f} hours long, {job.max_duration_s / 3600:.1f} are allowed. "
+                "Cut it into pieces, or raise max_duration_s."
+            )
+        height, width = self._frame(0).shape[:2]
+        if height * width > job.max_pixels:
+            raise VideoTooLarge(
+                f"{job.path}: {width} x {height} pixels, {job.max_pixels} are allowed in a frame. "
+                "Scale it down, or raise max_pixels."
+            )
+        self._sound = self._read_sound(duration) if job.audio_rate else np.zeros(0, np.float32)
+        self.facts = Facts(
+            width=width,
+            height=height,
+            fps=timeline.fps,
+            vfr=timeline.vfr,
+            starts_s=timeline.starts_s,
+            audio_rate=0 if self.tally.audio_state == "absent" else job.audio_rate,
+        )
+
+    def items(self) -> Iterator[Picture | Sound]:
+        """Yield the wanted frames only, each already converted, then the sound; see the protocol."""
+        for index in self._job.sampled(self.facts.num_frames).tolist():
+            self._job.beat()
+            yield _picture(index, self._frame(index))
+        if len(self._sound):
+            yield Sound(0, self._sound)
+
+    def _frame(self, index: int) -> NDArray[np.uint8]:
+        try:
+            return cast("NDArray[np.uint8]", self._reader[index].asnumpy())
+        except _ERRORS as error:
+            raise VideoUnreadable(
+                f"{self._job.path}: decord cannot decode frame {index} ({_said(error)}). "
+                "Use the decoder pyav, which skips damaged packets and knows newer codecs."
+            ) from error
+
+    def _timeline(self) -> Timeline:
+        count = len(self._reader)
+        spans = self._reader.get_frame_timestamp(range(count)).astype(np.float64)
+        starts = np.rint(spans[:, 0] * 1000).astype(np.int64)
+        if starts[0] < 0 or (np.diff(starts) <= 0).any():
+            raise VideoUnreadable(
+                f"{self._job.path}: its frames have no increasing times from zero on (an edit list?), "
+                "which decord gets wrong. Use the decoder pyav."
+            )
+        last = round(float(spans[-1, 1]) * 1000) - int(starts[-1])
+        claimed = Fraction(self._reader.get_avg_fps()).limit_denominator(1001)
+        # decord keeps seconds as 32-bit floats, whose steps exceed a millisecond after 2.3 hours
+        steps = float(np.spacing(np.float32(spans[-1, 1]))) * 1000
+        return of_timestamps(starts, last, _MILLISECOND, [claimed], rounding=1.0 + steps)
+
+    def _read_sound(self, duration: float) -> NDArray[np.float32]:
+        """All samples: decord decodes sound as a whole (and mixes channels itself: kept apart it mangles them)."""
+        rate = self._job.audio_rate
+        try:
+            reader: Any = AudioReader(str(self._job.path.absolute()), ctx=decord.cpu(0), sample_rate=rate, mono=True)
+            reader.add_padding()
+            mono = reader[:].asnumpy()[0]
+        except _ERRORS as error:
+            self.tally.audio_state = "absent" if "find audio stream" in str(error) else "undecodable"
+            return np.zeros(0, np.float32)
+        if not mono.size:
+            self.tally.audio_state = "undecodable"
+            return np.zeros(0, np.float32)
+        self.tally.audio_state = "present"
+        return cast("NDArray[np.float32]", mono[: math.ceil(duration * rate)])
+
+
+def _picture(index: int, rgb: NDArray[np.uint8]) -> Picture:
+    return Picture(index, lambda: rgb)

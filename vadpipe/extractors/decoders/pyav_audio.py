@@ -1,0 +1,118 @@
+"""The audio half of the PyAV decoder: any audio stream -> mono float32 at one rate, aligned to the pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, cast
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from numpy.typing import NDArray
+
+from vadpipe.extractors.decoders import Sound, Tally
+
+_GAP_S = Fraction(1, 20)
+"""Seconds by which timestamps and the count of samples may differ (encoder delay, rounding) before silence fills in."""
+
+
+class AudioTrack:
+    """Decodes, resamples and places the first audio stream; without one, or with ``rate`` 0, it yields nothing.
+
+    Sample 0 belongs to the first presented picture (``start_s`` on the container's clock): earlier sound is cut off,
+    a later start and gaps are filled with zeros, and what lies beyond the pictures' ``length_s`` is cut off. Channels
+    are averaged: swresample's own mixdown of floating point sound to mono comes out 3 dB louder.
+    """
+
+    def __init__(self, stream: AudioStream | None, rate: int, start_s: Fraction, length_s: float, tally: Tally) -> None:
+        self.streams: tuple[AudioStream, ...] = (stream,) if stream is not None and rate else ()
+        self.stream_rate = stream.codec_context.sample_rate if stream is not None and stream.codec_context else 0
+        self._rate = rate
+        self._start_s = start_s
+        self._end = math.ceil(length_s * rate)
+        self._tally = tally
+        self._position = 0  # next sample to be yielded; negative: before the first picture
+        self._placed = False
+        self._damaged = 0
+        self._resampler: av.AudioResampler | None = None
+        tally.audio_state = "absent" if stream is None else "present"
+
+    @classmethod
+    def of(cls, container: InputContainer, rate: int, start_s: Fraction, length_s: float, tally: Tally) -> AudioTrack:
+        """The first audio stream of an opened file."""
+        streams = container.streams.audio
+        return cls(streams[0] if streams else None, rate, start_s, length_s, tally)
+
+    def feed(self, packet: Any) -> Iterator[Sound]:
+        """Sound that one audio packet sets free; a damaged one is counted and skipped."""
+        for frame in self._decode(packet):
+            yield from self._convert(frame)
+
+    def finish(self) -> Iterator[Sound]:
+        """The rest, at the end of the file; then the state in the tally is final."""
+        if not self.streams:
+            return
+        for frame in self._decode(None):
+            yield from self._convert(frame)
+        yield from self._drain()
+        if not self._placed:
+            self._tally.audio_state = "undecodable"
+        if self._damaged:
+            self._tally.warnings.append(f"{self._damaged} damaged audio packets were skipped")
+
+    def _decode(self, packet: Any) -> list[av.AudioFrame]:
+        context = cast("av.AudioCodecContext | None", self.streams[0].codec_context)
+        if context is None:
+            return []
+        try:
+            return context.decode(packet)
+        except av.error.MemoryError:
+            raise
+        except av.error.FFmpegError:
+            self._damaged += 1
+            return []
+
+    def _convert(self, frame: av.AudioFrame) -> Iterator[Sound]:
+        yield from self._place(frame)
+        if self._resampler is None:
+            self._resampler = av.AudioResampler(format="fltp", rate=self._rate)
+        try:
+            converted = self._resampler.resample(frame)
+        except ValueError:  # the stream changed its rate or layout midway
+            yield from self._drain()
+            self._resampler = av.AudioResampler(format="fltp", rate=self._rate)
+            converted = self._resampler.resample(frame)
+        yield from self._sounds(converted)
+
+    def _drain(self) -> Iterator[Sound]:
+        if self._resampler is not None:
+            yield from self._sounds(self._resampler.resample(None))
+            self._resampler = None
+
+    def _place(self, frame: av.AudioFrame) -> Iterator[Sound]:
+        """Start at the frame's time; later on fill a gap between timestamps and samples with silence."""
+        if frame.pts is None or frame.time_base is None:
+            self._placed = True
+            return
+        wanted = min(round((frame.pts * frame.time_base - self._start_s) * self._rate), self._end)
+        if self._placed and wanted - self._position <= _GAP_S * self._rate:
+            return
+        if not self._placed:
+            self._position = min(wanted, 0)
+            self._placed = True
+        yield from self._drain()
+        yield from self._emit(np.zeros(max(wanted - self._position, 0), np.float32))
+
+    def _sounds(self, frames: list[av.AudioFrame | None] | list[av.AudioFrame]) -> Iterator[Sound]:
+        for frame in frames:
+            if frame is not None and frame.samples:
+                yield from self._emit(frame.to_ndarray().mean(axis=0, dtype=np.float32))
+
+    def _emit(self, samples: NDArray[np.float32]) -> Iterator[Sound]:
+        start, self._position = self._position, self._position + len(samples)
+        kept = samples[max(-start, 0) : max(self._end - start, 0)]
+        if len(kept):
+            yield Sound(max(start, 0), kept)

@@ -1,0 +1,288 @@
+"""Reading videos: facts, sampled frames and sound of a file that may be damaged or hostile.
+
+Decoding happens in a child process per video, which can be killed: a hang, a crash or a memory blow-up of a decoder
+library costs one video and never the run. This module imports no decoder. How it works and why:
+docs/decisions/0003-decoding.md.
+
+::
+
+    with open_media(path, Request(audio_rate=16000)) as reader:
+        rows = reader.grid.num_snippets
+        for item in reader:          # FrameRow | AudioChunk
+            ...
+    reader.report.replaced_rows
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vadpipe.errors import DecoderCrashed, UsageError, VideoUnreadable
+from vadpipe.extractors import decoders, geometry
+from vadpipe.extractors.decode_link import Ring
+from vadpipe.extractors.decode_process import DecodeProcess
+from vadpipe.tracks import FloatArray, TimeGrid, VideoClip
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one video may cost.
+
+    stall_s
+        Seconds without a sign of progress after which the decoder is killed.
+    memory_bytes
+        Address space of the decoder process.
+    max_pixels, max_duration_s
+        Width x height of a frame; length in seconds.
+    queue_slots
+        Frames (or pieces of sound) that may wait for the consumer.
+    max_corrupt_share
+        Share of the frames, 0 … 1, from which on a video with so many lost ones is refused.
+    """
+
+    stall_s: float = 60.0
+    memory_bytes: int = 6 * 1024**3
+    max_pixels: int = 7680 * 4320
+    max_duration_s: float = 48 * 3600.0
+    queue_slots: int = 32
+    max_corrupt_share: float = 0.10
+
+    def __post_init__(self) -> None:
+        numbers = (self.stall_s, self.memory_bytes, self.max_pixels, self.max_duration_s, self.queue_slots)
+        if not all(number > 0 for number in numbers) or not 0 < self.max_corrupt_share <= 1:
+            raise ValueError(f"limits must be positive, max_corrupt_share in (0, 1]: got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to hand over: one frame per snippet, cut to ``geometry``, and mono sound.
+
+    offset
+        Frame of its snippet that is taken (0 … frames_per_snippet - 1); the last frame where a snippet is shorter.
+    geometry
+        A name of :mod:`vadpipe.extractors.geometry`; ``full`` leaves frames as they are.
+    audio_rate
+        Samples per second of the sound; 0: none wanted.
+    """
+
+    frames_per_snippet: int = 16
+    offset: int = 0
+    geometry: str = "short224-center224"
+    audio_rate: int = 0
+
+    def __post_init__(self) -> None:
+        if self.frames_per_snippet < 1 or not 0 <= self.offset < self.frames_per_snippet or self.audio_rate < 0:
+            raise ValueError(
+                f"got {self}, expected frames_per_snippet >= 1, 0 <= offset < frames_per_snippet, audio_rate >= 0"
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameRow:
+    """One sampled frame: row (= snippet), frame index, seconds since the first frame, (h, w, 3) uint8 RGB.
+
+    ``image`` is a copy that belongs to the receiver.
+    """
+
+    row: int
+    frame: int
+    pts_s: float
+    image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AudioChunk:
+    """(n,) float32 mono samples (a copy); ``start_sample`` counts from the first presented video frame on.
+
+    Chunks come in order without holes or overlap and end at the latest with the video; what is missing in front or
+    between is filled with zeros, what is missing at the end is not.
+    """
+
+    start_sample: int
+    samples: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class MediaReport:
+    """What was read, and what was wrong with it.
+
+    corrupt_packets
+        Damaged video packets that were skipped.
+    replaced_rows
+        Rows whose sampled frame was lost and that show the nearest earlier good frame (else the nearest later one).
+    audio_state
+        ``absent`` (no audio stream), ``present``, or ``undecodable`` (asked for, and no sample could be decoded).
+    """
+
+    clip: VideoClip
+    grid: TimeGrid
+    corrupt_packets: int = 0
+    replaced_rows: tuple[int, ...] = ()
+    audio_state: str = "absent"
+    warnings: tuple[str, ...] = ()
+
+
+def decoder_version(name: str) -> str:
+    """Version of an installed decoder, which is not imported. UsageError where it is unknown or not installed."""
+    decoder = decoders.lookup(name)
+    try:
+        return metadata.version(decoder.distribution)
+    except metadata.PackageNotFoundError as error:
+        raise UsageError(f"decoder {name!r} is not installed. Install it with: {decoder.install}") from error
+
+
+def probe(path: str | Path, *, decoder: str = "pyav", limits: Limits | None = None) -> VideoClip:
+    """Facts about a video, found out in a child process; no frame but the first is decoded where timestamps suffice.
+
+    Errors: UsageError (no such file or decoder), and every :class:`vadpipe.errors.VideoError`.
+    """
+    reader = MediaReader(Path(path), Request(), decoder, limits or Limits(), probe_only=True)
+    with reader:
+        return reader.clip
+
+
+def open_media(
+    path: str | Path, request: Request, *, decoder: str = "pyav", limits: Limits | None = None
+) -> MediaReader:
+    """A reader for one video; the child process starts when the ``with`` block is entered.
+
+    Errors, on entering or iterating: UsageError (no such file, decoder or geometry), and every
+    :class:`vadpipe.errors.VideoError`.
+    """
+    return MediaReader(Path(path), request, decoder, limits or Limits())
+
+
+class MediaReader:
+    """Context manager and iterator over :class:`FrameRow` (rows in order) and :class:`AudioChunk`.
+
+    ``clip`` and ``grid`` are known on entering; ``report`` after the last item. Leaving early kills the child. One
+    thread at a time.
+    """
+
+    clip: VideoClip
+    grid: TimeGrid
+
+    def __init__(self, path: Path, request: Request, decoder: str, limits: Limits, probe_only: bool = False) -> None:
+        self._path = path
+        self._decoder = decoder
+        self._limits = limits
+        self._request = {**asdict(request), **asdict(limits), "path": str(path.absolute()), "probe": probe_only}
+        self._child: DecodeProcess | None = None
+        self._ring: Ring | None = None
+        self._report: MediaReport | None = None
+
+    def __enter__(self) -> Self:
+        if self._child is not None:
+            raise RuntimeError("a MediaReader can be entered once")
+        decoder_version(self._decoder)
+        geometry.output_size(self._request["geometry"])
+        _check_file(self._path)
+        self._request["module"] = decoders.lookup(self._decoder).module
+        self._child = DecodeProcess(self._request)
+        try:
+            self._begin(self._child)
+        except BaseException:
+            self._child.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._child is not None:
+            self._child.close()
+        self._ring = None
+
+    def __iter__(self) -> Iterator[FrameRow | AudioChunk]:
+        while (item := self._next()) is not None:
+            yield item
+
+    @property
+    def report(self) -> MediaReport:
+        """The outcome; RuntimeError before the last item was received."""
+        if self._report is None:
+            raise RuntimeError("the report is there after the last item only")
+        return self._report
+
+    @property
+    def child_pid(self) -> int:
+        """Process id of the decoder child, for diagnosis."""
+        if self._child is None:
+            raise RuntimeError("the reader was not entered")
+        return self._child.pid
+
+    def _begin(self, child: DecodeProcess) -> None:
+        head = child.receive()
+        try:
+            fps = Fraction(*head["fps"])
+            facts: dict[str, Any] = head["clip"]
+            self.clip = VideoClip(id=self._path.stem, path=str(self._path), fps=fps, **facts)
+            step = self._request["frames_per_snippet"]
+            self.grid = TimeGrid(fps, self.clip.num_frames, step, tuple(head["boundaries_s"]))
+            if not self._request["probe"]:
+                self._ring = child.open_ring(head["slot_bytes"], self._limits.queue_slots)
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise DecoderCrashed(f"{self._path}: the decoder reported impossible facts ({error}).") from error
+
+    def _next(self) -> FrameRow | AudioChunk | None:
+        if self._report is not None:
+            return None
+        if self._child is None or self._ring is None:
+            raise RuntimeError("a MediaReader is read inside its with block")
+        message = self._child.receive()
+        try:
+            if message["t"] == "done":
+                self._report = self._final(message)
+                return None
+            item = self._item(self._ring, message)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DecoderCrashed(f"{self._path}: the decoder sent an impossible message ({error}).") from error
+        self._child.release_slot()
+        return item
+
+    def _item(self, ring: Ring, message: dict[str, Any]) -> FrameRow | AudioChunk:
+        if message["t"] == "audio":
+            return AudioChunk(message["start"], ring.get(message["slot"], (message["n"],), np.float32))
+        image = ring.get(message["slot"], (message["h"], message["w"], 3), np.uint8)
+        return FrameRow(message["row"], message["frame"], message["pts_s"], image)
+
+    def _final(self, message: dict[str, Any]) -> MediaReport:
+        return MediaReport(
+            clip=self.clip,
+            grid=self.grid,
+            corrupt_packets=message["corrupt_packets"],
+            replaced_rows=tuple(message["replaced_rows"]),
+            audio_state=message["audio_state"],
+            warnings=tuple(message["warnings"]),
+        )
+
+
+def _check_file(path: Path) -> None:
+    """Refuse, before any process is started, what cannot be a video file."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+            raise VideoUnreadable(f"{path}: it is {kind}. Give a regular file.")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            start = file.read(1024)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file. Check the path.") from error
+    except (OSError, ValueError) as error:
+        raise VideoUnreadable(f"{path}: it cannot be read ({error}). Check the path and its permissions.") from error
+    if not start:
+        raise VideoUnreadable(f"{path}: the file is empty (0 bytes). Download or record it again.")
+    if all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in start):
+        raise VideoUnreadable(f"{path}: it is a text file, not a video. It begins with {start[:40]!r}.")
