@@ -24,6 +24,7 @@ class FakeSource:
     def __init__(self, job: Job) -> None:
         self._name = job.path.stem
         self._job = job
+        self._side = SIDE
         frames = 4096 if self._name == "long" else 320
         self.tally = Tally()
         self.facts = Facts(SIDE, SIDE, Fraction(25), False, np.arange(frames + 1) / 25)
@@ -33,16 +34,15 @@ class FakeSource:
             self._job.beat()
             if index == 64:
                 self._misbehave()
-            yield Picture(index, lambda index=index: np.full((SIDE, SIDE, 3), index % 256, np.uint8))  # type: ignore[misc]
+            grey = np.full((self._side, self._side, 3), index % 256, np.uint8)
+            yield Picture(index, grey.copy)
 
     def _misbehave(self) -> None:
         match self._name:
-            case "hang":
-                time.sleep(600)
             case "hang-in-c":  # PyDLL keeps Python's lock, so no Python code of this process runs any more
                 ctypes.PyDLL(None).sleep(600)
             case "slow":
-                for _ in range(8):
+                for _ in range(10):
                     time.sleep(0.25)
                     self._job.beat()
             case "killed":
@@ -50,7 +50,7 @@ class FakeSource:
             case "segfault":
                 ctypes.string_at(0)
             case "greedy":
-                hoard = [np.ones(2**27, np.uint8) for _ in range(64)]
+                hoard = [np.empty(2**27, np.uint8) for _ in range(64)]
                 raise AssertionError(f"{len(hoard)} blocks of 128 MiB fitted into the limit")
             case "greedy-in-c":
                 sys.stderr.write("terminate called after throwing an instance of 'std::bad_alloc'\n")
@@ -58,12 +58,11 @@ class FakeSource:
                 os.abort()
             case "bug":
                 raise ZeroDivisionError("a bug in the decoder module")
+            case "grows":
+                self._side *= 8
             case "chatter":
                 os.write(1, b'{"t":"done"}\n' * 20000)
                 os.write(2, b"x" * 60000)
-            case "grows":
-                big = np.zeros((SIDE * 8, SIDE * 8, 3), np.uint8)
-                self.items = lambda: iter([Picture(65, lambda: big)])  # type: ignore[method-assign]
 
 
 def open_source(job: Job) -> FakeSource:

@@ -54,7 +54,7 @@ class Traces:
         links = []
         for entry in Path("/proc/self/fd").iterdir():
             try:
-                links.append(os.readlink(entry))
+                links.append(str(entry.readlink()))
             except FileNotFoundError:  # the descriptor of this very listing
                 continue
         memory = Path("/dev/shm")
@@ -82,19 +82,19 @@ def read_all(path: Path, limits: Limits | None = None, request: Request = FULL) 
 @pytest.mark.parametrize(
     ("name", "kind", "said"),
     [
-        ("hang", DecoderTimeout, "no progress for 0.8 s"),
-        ("hang-in-c", DecoderTimeout, "no progress for 0.8 s"),
+        ("hang-in-c", DecoderTimeout, "no progress for 2 s"),
         ("killed", DecoderCrashed, "killed by SIGKILL"),
         ("segfault", DecoderCrashed, "killed by SIGSEGV"),
         ("greedy", DecoderCrashed, r"out of memory \(limit 1.0 GiB\)"),
         ("greedy-in-c", DecoderCrashed, r"killed by SIGABRT \(out of memory, limit 1.0 GiB\).*bad_alloc"),
         ("bug", DecoderCrashed, "exit code 1.*ZeroDivisionError: a bug in the decoder module"),
         ("garbage", DecoderCrashed, "damaged message.*this is no message"),
+        ("grows", VideoUnreadable, "picture size grows midway"),
         ("refused", VideoUnreadable, "refused with a clear message"),
     ],
 )
 def test_a_misbehaving_decoder_is_one_error(name: str, kind: type[VideoError], said: str, fake: Path) -> None:
-    limits = Limits(stall_s=0.8, memory_bytes=2**30)
+    limits = Limits(stall_s=2.0 if name == "hang-in-c" else 60.0, memory_bytes=2**30)
     with pytest.raises(kind, match=f"(?s){said}"):
         read_all(fake_file(fake, name), limits)
 
@@ -108,17 +108,17 @@ def test_a_decoder_that_prints_does_not_disturb(fake: Path) -> None:
 
 
 def test_progress_keeps_a_slow_decoder_alive(fake: Path) -> None:
-    """Two seconds of work without a frame, with signs of life, under a limit of one second."""
-    assert len(read_all(fake_file(fake, "slow"), Limits(stall_s=1.0))) == 20
+    """2.5 seconds of work without a frame, with signs of life, under a limit of 2 seconds."""
+    assert len(read_all(fake_file(fake, "slow"), Limits(stall_s=2.0))) == 20
 
 
 @pytest.mark.usefixtures("leaves_nothing")
 def test_a_slow_consumer_is_no_stall_and_holds_the_child_back(fake: Path) -> None:
     """While nobody reads, the child fills its four slots and then waits, for longer than its limit."""
-    with open_media(fake_file(fake, "long"), FULL, decoder="fake", limits=Limits(stall_s=0.5, queue_slots=4)) as reader:
+    with open_media(fake_file(fake, "long"), FULL, decoder="fake", limits=Limits(stall_s=2.0, queue_slots=4)) as reader:
         items = iter(reader)
         next(items)
-        time.sleep(3.5)  # more than the alarm's 1.5 * 0.5 + 2 s
+        time.sleep(3.5)  # the alarm is set to 3 s
         status = Path(f"/proc/{reader.child_pid}/status").read_text()
         waiting = buffered(reader)
         assert "State:\tS" in status
@@ -174,66 +174,58 @@ def test_a_killed_child_is_an_error_while_reading(fake: Path) -> None:
 
 
 PARENT = """
-import sys, time
+import os, sys, time
 from types import MappingProxyType
 from vadpipe.extractors import decoders
 from vadpipe.extractors.media import Limits, Request, open_media
+path, rows, inherited = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "inherited"
 fake = decoders.Decoder("tests.extractors.fake_decoder", "av", "")
 decoders.DECODERS = MappingProxyType({"fake": fake})
-with open_media(sys.argv[1], Request(geometry="full"), decoder="fake", limits=Limits(queue_slots=2)) as reader:
+limits = Limits(queue_slots=2, stall_s=2.0 if inherited else 60.0)
+with open_media(path, Request(geometry="full"), decoder="fake", limits=limits) as reader:
     items = iter(reader)
-    for _ in range(int(sys.argv[2])):
+    for _ in range(rows):
         next(items)
-    print(reader.child_pid, flush=True)
+    heir = os.fork() if inherited else 0
+    if heir or not inherited:
+        print(reader.child_pid, heir, flush=True)
     time.sleep(600)
 """
 
 
-@pytest.mark.parametrize(("name", "rows"), [("hang-in-c", 4), ("long", 1)])
-def test_the_child_dies_with_its_killed_parent(name: str, rows: int, fake: Path) -> None:
-    """Both while it hangs with Python's lock held and while it waits for a free slot."""
-    path = fake_file(fake, name)
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(path), str(rows)], stdout=subprocess.PIPE)
-    assert parent.stdout is not None
-    child = Path(f"/proc/{int(parent.stdout.readline())}")
-    parent.stdout.close()
-    time.sleep(0.3)  # until it hangs
-    assert child.exists()
-    parent.kill()
-    parent.wait()
-    for _ in range(100):
-        if not child.exists() or "State:\tZ" in (child / "status").read_text():
-            return
-        time.sleep(0.05)
-    os.kill(int(child.name), signal.SIGKILL)
-    pytest.fail("the child lived on")
+@pytest.mark.parametrize(
+    ("name", "rows", "life"), [("hang-in-c", 4, "own"), ("long", 1, "own"), ("hang-in-c", 4, "inherited")]
+)
+def test_the_child_dies_with_its_killed_parent(name: str, rows: int, life: str, fake: Path) -> None:
+    """While it hangs with Python's lock held; while it waits for a slot; by its alarm, where the kernel cannot tell.
 
-
-def test_a_child_without_a_parent_is_ended_by_its_alarm(fake: Path) -> None:
-    """The backstop: another process inherited the parent's end of the pipe, so that the kernel sees it as alive."""
-    script = PARENT.replace("queue_slots=2", "stall_s=0.2").replace(
-        "items = iter", "import os; os.fork(); items = iter"
-    )
-    path = fake_file(fake, "hang-in-c")
-    code = "import os; " + script.replace(
-        "import os; os.fork(); ", "heir = os.fork()\n    if not heir: time.sleep(600)\n    "
-    )
-    code = code.replace("print(reader.child_pid, flush=True)", "print(reader.child_pid, heir, flush=True)")
-    parent = subprocess.Popen([sys.executable, "-c", code, str(path), "4"], stdout=subprocess.PIPE)
-    assert parent.stdout is not None
-    child, heir = map(int, parent.stdout.readline().split())
-    parent.stdout.close()
-    parent.kill()
-    parent.wait()
-    try:
-        for _ in range(120):
-            if not Path(f"/proc/{child}").exists() or "State:\tZ" in Path(f"/proc/{child}/status").read_text():
-                return
+    It cannot tell where another process inherited the parent's end of the pipe.
+    """
+    command = [sys.executable, "-c", PARENT, str(fake_file(fake, name)), str(rows), life]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child, heir = map(int, parent.stdout.readline().split())
+        time.sleep(0.3)  # until it hangs
+        assert alive(child)
+        parent.kill()
+        if heir:
+            assert alive(child)
+        deadline = time.monotonic() + 15
+        while alive(child) and time.monotonic() < deadline:
             time.sleep(0.05)
-        os.kill(child, signal.SIGKILL)
-        pytest.fail("the child lived on")
-    finally:
-        os.kill(heir, signal.SIGKILL)
+        lived_on = alive(child)
+        for process in (heir, child) if lived_on else (heir,):
+            if process:
+                os.kill(process, signal.SIGKILL)
+    assert not lived_on
+
+
+def alive(process: int) -> bool:
+    """False also for a zombie that nobody has collected."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.mark.parametrize("decoder", ["pyav", "decord"])
@@ -288,14 +280,15 @@ def test_unknown_names_and_missing_decoders(monkeypatch: pytest.MonkeyPatch, tmp
         pass
     absent = Decoder("x", "no-such-distribution", "pip install x")
     monkeypatch.setattr(decoders, "DECODERS", MappingProxyType({"absent": absent}))
-    with pytest.raises(UsageError, match="not installed. Install it with: pip install x"):
+    with pytest.raises(UsageError, match=r"not installed\. Install it with: pip install x"):
         media.decoder_version("absent")
 
 
 def test_impossible_requests_and_limits_cannot_be_built() -> None:
-    for wrong in ({"frames_per_snippet": 0}, {"offset": 16}, {"audio_rate": -1}):
-        with pytest.raises(ValueError, match="expected frames_per_snippet"):
-            Request(**wrong)
+    with pytest.raises(ValueError, match="expected frames_per_snippet"):
+        Request(frames_per_snippet=0)
+    with pytest.raises(ValueError, match="expected frames_per_snippet"):
+        Request(offset=16)
     with pytest.raises(ValueError, match="must be positive"):
         Limits(stall_s=0)
 
@@ -311,10 +304,10 @@ def test_versions_are_known_without_importing_the_decoder() -> None:
     assert said == f"{av.__version__} 0.6.0 set()\n"
 
 
-def test_children_import_no_torch(fake: Path) -> None:
+def test_children_import_no_torch() -> None:
     """Start-up time counts once per video."""
-    code = "import sys; import vadpipe.extractors.decode_child; print(sorted({'torch', 'av', 'decord'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    code = "import sys, vadpipe.extractors.decode_child; print({'torch', 'av', 'decord', 'h5py'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_two_readers_at_once(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class Link:
 
     def set_alarm(self, stall_s: float) -> None:
         """Start the alarm clock. The parent kills after ``stall_s``; this one is for when there is no parent."""
-        self._alarm_s = 1.5 * stall_s + 2.0
+        self._alarm_s = stall_s + 1.0
         self._beat_s = min(1.0, stall_s / 4)
         self._arm()
 

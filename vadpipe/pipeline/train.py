@@ -110,7 +110,7 @@ def _one_epoch(state: TrainState, bags: Bags, config: RunConfig, seed: int) -> R
         head.update_memory(out)
         state.update_average()
         for name, value in parts.items():
-            totals.setdefault(f"loss_{name}", []).append(float(value))
+            totals.setdefault(f"loss_{name}", []).append(value.item())
     return {name: float(np.mean(values)) for name, values in totals.items()}
 
 

@@ -20,6 +20,7 @@ from vadpipe.extractors.decoders import Facts, Job, Picture, Sound, Tally
 from vadpipe.extractors.decoders.pyav_audio import AudioTrack
 from vadpipe.extractors.decoders.pyav_index import (
     PacketIndex,
+    check_size,
     data_packets,
     decode,
     index_frames,
@@ -106,6 +107,7 @@ class PyavSource:
 
     def _indexed(self, frames: list[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
         for frame in frames:
+            check_size(self._job, frame.width, frame.height)  # it can change midway
             rank = self._decoded if self._ranks is None else self._ranks.get(cast(int, frame.pts))
             self._decoded += 1
             # A frame that the decoder itself marks as damaged leaves a hole, as a lost one does.

@@ -124,15 +124,18 @@ def video_stream(container: InputContainer, job: Job) -> VideoStream:
     context = cast("av.VideoCodecContext | None", stream.codec_context)
     if context is None:
         raise VideoUnreadable(f"{job.path}: no decoder for its codec in PyAV. Convert it, for example to H.264.")
-    if context.width * context.height > job.max_pixels:
+    check_size(job, context.width, context.height)
+    context.thread_count = 1
+    return stream
+
+
+def check_size(job: Job, width: int, height: int) -> None:
+    """VideoTooLarge for a frame over the cap."""
+    if width * height > job.max_pixels:
         raise VideoTooLarge(
-            f"{job.path}: {context.width} x {context.height} pixels, {job.max_pixels} are allowed in a frame. "
+            f"{job.path}: {width} x {height} pixels, {job.max_pixels} are allowed in a frame. "
             "Scale it down, or raise max_pixels."
         )
-    context.thread_count = 1
-    # Sizes can change midway: libavcodec itself refuses larger ones.
-    context.options = {"max_pixels": str(job.max_pixels)}
-    return stream
 
 
 def data_packets(container: InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet[av.stream.Stream]]:

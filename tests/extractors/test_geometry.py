@@ -1,0 +1,112 @@
+"""Resize and crop: equal to torchvision's, and whole for pictures of every shape."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vadpipe.errors import UsageError
+from vadpipe.extractors import geometry
+
+CLIP = "short224-center224"
+
+
+def picture(height: int, width: int) -> NDArray[np.uint8]:
+    return np.random.default_rng([height, width]).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def official(rgb: NDArray[np.uint8]) -> NDArray[Any]:
+    """What OpenAI's code does to a picture before it becomes a tensor."""
+    from PIL import Image
+    from torchvision import transforms
+
+    resize = transforms.Resize(224, interpolation=transforms.InterpolationMode.BICUBIC)
+    return np.asarray(transforms.CenterCrop(224)(resize(Image.fromarray(rgb))))
+
+
+# 225 and 227 leave half pixels on both sides (rounded to even: 0.5 -> 0, 1.5 -> 2); 333 x 501 rounds the long side down
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [(360, 640), (640, 360), (224, 224), (225, 224), (224, 227), (229, 225), (333, 501), (7, 5), (1, 1), (2, 60)],
+)
+def test_clip_geometry_is_torchvisions_bit_for_bit(height: int, width: int) -> None:
+    rgb = picture(height, width)
+    np.testing.assert_array_equal(geometry.apply(rgb, CLIP), official(rgb))
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 2000), (2000, 3)])
+def test_an_extreme_strip_shows_its_middle(height: int, width: int) -> None:
+    """Resized as a whole it would have 149333 x 224 pixels; a smooth picture shows that the same part is kept."""
+    ramp = np.linspace(0, 255, max(height, width)).astype(np.uint8)
+    rgb = np.broadcast_to(ramp if width > height else ramp[:, None], (height, width))
+    rgb = np.repeat(rgb[:, :, None], 3, axis=2)
+    got = geometry.apply(rgb, CLIP).astype(int)
+    assert np.abs(got - official(rgb).astype(int)).max() <= 1
+    assert got.min() >= 126
+    assert got.max() <= 129
+
+
+def test_a_strip_of_8000_pixels_takes_little_memory() -> None:
+    import tracemalloc
+
+    rgb = picture(1, 8000)
+    tracemalloc.start()
+    assert geometry.apply(rgb, CLIP).shape == (224, 224, 3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("name", sorted(geometry.GEOMETRIES))
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 7), (3, 2000), (480, 640)])
+def test_every_geometry_keeps_its_promise(name: str, height: int, width: int) -> None:
+    rgb = picture(height, width)
+    before = rgb.copy()
+    got = geometry.apply(rgb, name)
+    assert got.dtype == np.uint8
+    assert got.flags.c_contiguous
+    assert got.shape == (*(geometry.output_size(name) or (height, width)), 3)
+    np.testing.assert_array_equal(rgb, before)
+
+
+def test_views_that_are_not_contiguous_are_accepted() -> None:
+    rgb = picture(300, 401)[::-1, ::-1]
+    np.testing.assert_array_equal(geometry.apply(rgb, CLIP), geometry.apply(rgb.copy(), CLIP))
+
+
+def test_full_leaves_the_frame_untouched() -> None:
+    rgb = picture(31, 17)
+    np.testing.assert_array_equal(geometry.apply(rgb, "full"), rgb)
+    assert geometry.output_size("full") is None
+    assert geometry.interpolation("full") == ""
+
+
+def test_what_the_feature_specification_says() -> None:
+    assert geometry.output_size(CLIP) == (224, 224)
+    assert geometry.interpolation(CLIP) == "pil-bicubic-antialias-u8"
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    for ask in (geometry.output_size, geometry.interpolation, lambda name: geometry.apply(picture(2, 2), name)):
+        with pytest.raises(UsageError, match="got 'short256', expected one of full, short224-center224"):
+            ask("short256")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), picture(4, 0)],
+)
+def test_anything_but_an_8_bit_rgb_frame_is_refused(frame: NDArray[Any]) -> None:
+    with pytest.raises(ValueError, match="expected uint8"):
+        geometry.apply(frame, CLIP)
+
+
+def test_decoder_children_get_no_torch() -> None:
+    code = "import sys, vadpipe.extractors.geometry; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
