@@ -22,7 +22,8 @@ LINES = """
     datasets
     extractors models
     pipeline
-    cli_output
+    cli_options cli_output
+    cli_import
     cli
     __main__
 """

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "vadpipe").rglob("*.py"))
-RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+RUNS_CODE = {"dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 
 def unsafe(source: str) -> Iterator[str]:
@@ -27,6 +27,10 @@ def unsafe(source: str) -> Iterator[str]:
                 yield from (alias.name for alias in names if alias.name.partition(".")[0] in RUNS_CODE)
             case ast.ImportFrom(module=str(name)) if name.partition(".")[0] in RUNS_CODE:
                 yield name
+            case ast.ImportFrom(module="pickle") | ast.alias(name="pickle", asname=str()):
+                yield "pickle under another name"
+            case ast.Attribute(value=ast.Name(id="pickle"), attr=name) if name != "UnpicklingError":
+                yield f"pickle.{name}"  # the exception is also what torch.load raises
             case ast.ImportFrom(module="torch", names=names) if any(alias.name == "load" for alias in names):
                 yield "from torch import load"
             case ast.Call(func=ast.Name(id="eval" | "exec" as name)):
@@ -60,7 +64,11 @@ def test_module_is_safe_and_of_readable_size(path: Path) -> None:
         ("torch.load(path, weights_only=False)", ["torch.load without weights_only=True"]),
         ("torch.load(path, map_location='cpu', weights_only=True)", []),
         ("from torch import load", ["from torch import load"]),
-        ("def f():\n    import pickle", ["pickle"]),
+        ("def f():\n    import dill", ["dill"]),
+        ("import pickle\npickle.load(file)", ["pickle.load"]),
+        ("from pickle import loads", ["pickle under another name"]),
+        ("import pickle as p", ["pickle under another name"]),
+        ("import pickle\ntry: f()\nexcept pickle.UnpicklingError: pass", []),
         ("from joblib.memory import load", ["joblib.memory"]),
         ("np.load(path, allow_pickle=True)", ["allow_pickle"]),
         ("np.load(path, allow_pickle=False)", []),

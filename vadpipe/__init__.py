@@ -1,12 +1,16 @@
 """vadpipe: weakly supervised video anomaly detection, from raw video to scored intervals.
 
-Public values live in :mod:`vadpipe.tracks`; commands in :mod:`vadpipe.pipeline`. Importing this package imports no
-torch, so that ``vadpipe --help`` answers at once.
+Public values live in :mod:`vadpipe.tracks`; commands in :mod:`vadpipe.pipeline`. Importing this package imports
+neither torch nor numpy (names are resolved when they are used), so that ``vadpipe --help`` answers at once.
 """
 
-from vadpipe.errors import VadpipeError
-from vadpipe.spec import FeatureSpec
-from vadpipe.tracks import NORMAL, Detection, FeatureTrack, Interval, ScoreTrack, TimeGrid, VideoClip
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vadpipe.errors import VadpipeError
+    from vadpipe.spec import FeatureSpec
+    from vadpipe.tracks import NORMAL, Detection, FeatureTrack, Interval, ScoreTrack, TimeGrid, VideoClip
 
 __version__ = "0.1.0"
 
@@ -22,3 +26,11 @@ __all__ = [
     "VideoClip",
     "__version__",
 ]
+
+_HOME = {"VadpipeError": "vadpipe.errors", "FeatureSpec": "vadpipe.spec"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME.get(name, "vadpipe.tracks")), name)

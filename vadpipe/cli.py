@@ -15,49 +15,52 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from vadpipe import __version__
-from vadpipe.cli_output import print_detection, print_evaluation, print_json, print_table, progress, say
-from vadpipe.errors import UsageError, VadpipeError
+from vadpipe.cli_import import import_group
+from vadpipe.cli_options import (
+    PATH,
+    annotations_option,
+    decoder_option,
+    device_option,
+    features_option,
+    jobs_option,
+    json_option,
+    labels_option,
+    quiet_option,
+    resolve_device,
+    weights_option,
+)
+from vadpipe.cli_output import print_detection, print_evaluation, print_json, print_summary, print_table, progress, say
+from vadpipe.errors import VadpipeError
 
 if TYPE_CHECKING:
     from vadpipe.pipeline.extract import Extracted, ExtractOptions, ExtractSummary
-
-_PATH = click.Path(path_type=Path)
-_features = click.option("--features", type=_PATH, default=Path("features"), show_default=True, help="Feature store.")
-_device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-_quiet = click.option("-q", "--quiet", is_flag=True, help="No progress, only results and errors.")
-_labels = click.option("--labels", type=_PATH, help="labels.csv (video,label) or a folder of label folders.")
-_annotations = click.option("--annotations", type=_PATH, help="Frames of the true incidents.")
-_decoder = click.option("--decoder", default="pyav", show_default=True, help="pyav or decord.")
-_jobs = click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Decoder processes at once.")
-_weights = click.option("--weights", help="openai, a file, or random[:SEED] (untrained, for trying things out).")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="vadpipe")
 def cli() -> None:
-    r"""Weakly supervised video anomaly detection, from raw video to scored intervals.
+    """Weakly supervised video anomaly detection, from raw video to scored intervals.
 
     \b
     vadpipe extract videos/
     vadpipe train
     vadpipe detect clip.mp4 --out intervals.json
-    """
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
 
 
 @cli.command()
-@click.argument("videos", nargs=-1, required=True, type=_PATH)
-@click.option("--out", type=_PATH, default=Path("features"), show_default=True, help="Feature store to write to.")
+@click.argument("videos", nargs=-1, required=True, type=PATH)
+@click.option("--out", type=PATH, default=Path("features"), show_default=True, help="Feature store to write to.")
 @click.option("--stream", default="clip", show_default=True, help="Kind of features.")
-@_weights
+@weights_option
 @click.option("--dtype", default="float32", show_default=True, help="float32, or bfloat16 where the machine has it.")
 @click.option("--stride", type=click.IntRange(1), default=16, show_default=True, help="Frames per snippet.")
-@click.option("--batch-size", type=click.IntRange(1), help="Images per encoder batch.")
-@_decoder
-@_jobs
-@_device
-@_json
-@_quiet
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images per encoder batch.")
+@decoder_option
+@jobs_option
+@device_option
+@json_option
+@quiet_option
 def extract(videos: tuple[Path, ...], out: Path, quiet: bool, as_json: bool, **settings: Any) -> None:
     """Compute features of VIDEOS (files or folders) into the store; a rerun does only what is missing."""
     from vadpipe.extractors import create
@@ -68,7 +71,7 @@ def extract(videos: tuple[Path, ...], out: Path, quiet: bool, as_json: bool, **s
     extractor = create(
         settings["stream"],
         weights=settings["weights"] or "openai",
-        device=_resolve(settings["device"]),
+        device=resolve_device(settings["device"]),
         dtype=settings["dtype"],
         batch_size=settings["batch_size"],
     )
@@ -77,7 +80,7 @@ def extract(videos: tuple[Path, ...], out: Path, quiet: bool, as_json: bool, **s
     if as_json:
         print_json({name: getattr(summary, name) for name in summary.__slots__})
     else:
-        _print_summary(summary, out)
+        print_summary(summary, out)
     if summary.failed:
         sys.exit(3 if summary.done or summary.kept else 1)
 
@@ -102,35 +105,20 @@ def _extract(
         return run(found, store, extractor, options, finished, lambda count: bars.advance(rows, count))
 
 
-def _print_summary(summary: ExtractSummary, out: Path) -> None:
-    for text in summary.warnings:
-        say(f"warning: {text}")
-    rate = summary.frames / summary.seconds if summary.seconds else 0.0
-    rows = [
-        ["extracted", f"{len(summary.done)} videos"],
-        ["already there", f"{len(summary.kept)} videos"],
-        ["failed", f"{len(summary.failed)} videos"],
-        ["frames covered", f"{summary.frames} ({rate:.0f}/s)"],
-        ["snippets encoded", f"{summary.rows} ({summary.rows / max(summary.seconds, 1e-9):.1f}/s)"],
-        ["time", f"{summary.seconds:.1f} s"],
-    ]
-    print_table(f"features in {out}", ["", ""], rows)
-
-
 @cli.command()
-@_features
-@_labels
-@_annotations
+@features_option
+@labels_option
+@annotations_option
 @click.option("--stream", help="Stream or folder name of the features.  [default: the config's, clip]")
-@click.option("--out", type=_PATH, help="Run folder.  [default: runs/<head>-<stream>-seed<seed>]")
-@click.option("--config", "config_file", type=_PATH, help="TOML file of settings.")
+@click.option("--out", type=PATH, help="Run folder.  [default: runs/<head>-<stream>-seed<seed>]")
+@click.option("--config", "config_file", type=PATH, help="TOML file of settings.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--restart", is_flag=True, help="Replace an earlier run in the same folder.")
-@_weights
-@_device
-@_json
-@_quiet
+@weights_option
+@device_option
+@json_option
+@quiet_option
 def train(config_file: Path | None, overrides: tuple[str, ...], as_json: bool, quiet: bool, **places: Any) -> None:
     """Train a head on stored features and video-level labels; the same command again resumes."""
     from vadpipe.config import load_config
@@ -149,7 +137,7 @@ def train(config_file: Path | None, overrides: tuple[str, ...], as_json: bool, q
             if not quiet:
                 bars.console.print(f"epoch {row['epoch']:.0f}: {note}", markup=False)
 
-        places["device"] = _resolve(places["device"])
+        places["device"] = resolve_device(places["device"])
         result = train_run(TrainRequest(config=settings, **places), on_epoch, say)
     if as_json:
         print_json({"run": str(result.folder), "selection": result.fit.trained.selection, "best": result.fit.best})
@@ -159,15 +147,15 @@ def train(config_file: Path | None, overrides: tuple[str, ...], as_json: bool, q
 
 
 @cli.command()
-@click.option("--run", type=_PATH, help="Run folder.  [default: the only one under runs/]")
-@_features
-@_labels
-@_annotations
+@click.option("--run", type=PATH, help="Run folder.  [default: the only one under runs/]")
+@features_option
+@labels_option
+@annotations_option
 @click.option("--split", default="test", show_default=True, help="Which records of the labels; all for every one.")
 @click.option("--allow-seen", is_flag=True, help="Evaluate even videos that the head was trained or selected on.")
-@click.option("--out", type=_PATH, help="Write the figures as JSON.")
-@_device
-@_json
+@click.option("--out", type=PATH, help="Write the figures as JSON.")
+@device_option
+@json_option
 def evaluate(run: Path | None, as_json: bool, out: Path | None, device: str, **places: Any) -> None:
     """Compare a head with known incidents: frame AP and AUC, mAP@IoU, chance beside each."""
     import json
@@ -179,7 +167,7 @@ def evaluate(run: Path | None, as_json: bool, out: Path | None, device: str, **p
     from vadpipe.track_file import atomic_write
 
     folder = find_run(run, Path())
-    trained = load_head(folder, _resolve(device))
+    trained = load_head(folder, resolve_device(device))
     store = FeatureStore(places["features"])
     records = test_records(
         folder, store, trained.spec, places["labels"], places["annotations"], places["split"], places["allow_seen"], say
@@ -195,23 +183,23 @@ def evaluate(run: Path | None, as_json: bool, out: Path | None, device: str, **p
 
 
 @cli.command()
-@click.argument("videos", nargs=-1, required=True, type=_PATH)
-@click.option("--run", type=_PATH, help="Run folder.  [default: the only one under runs/]")
-@click.option("--out", type=_PATH, help="JSON file; a folder where there are several videos.")
-@click.option("--features", type=_PATH, help="Store to look in first and to keep features in.")
+@click.argument("videos", nargs=-1, required=True, type=PATH)
+@click.option("--run", type=PATH, help="Run folder.  [default: the only one under runs/]")
+@click.option("--out", type=PATH, help="JSON file; a folder where there are several videos.")
+@click.option("--features", type=PATH, help="Store to look in first and to keep features in.")
 @click.option("--picture", is_flag=True, help="Also draw the timeline as PNG beside the JSON.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Thresholds, e.g. r_ano=0.3.")
 @click.option("--accept", multiple=True, metavar="FIELD", help="Field of the feature specification that may differ.")
-@_weights
-@_decoder
-@_device
-@_json
-@_quiet
+@weights_option
+@decoder_option
+@device_option
+@json_option
+@quiet_option
 def detect(videos: tuple[Path, ...], out: Path | None, as_json: bool, quiet: bool, **settings: Any) -> None:
     """Find incidents in VIDEOS: intervals with category and score, and a score for every frame."""
     from vadpipe.pipeline.detect_run import DetectRequest, detect_run
 
-    settings["device"] = _resolve(settings["device"])
+    settings["device"] = resolve_device(settings["device"])
     request = DetectRequest(videos=videos, out=out, **settings)
     with progress(quiet) as bars:
         task = bars.add_task("videos", total=None, note="")
@@ -230,51 +218,22 @@ def detect(videos: tuple[Path, ...], out: Path | None, as_json: bool, quiet: boo
 
 
 @cli.command()
-@click.option("--out", type=_PATH, default=Path("demo"), show_default=True, help="Folder of the demo project.")
+@click.option("--out", type=PATH, default=Path("demo"), show_default=True, help="Folder of the demo project.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@_device
-@_quiet
+@device_option
+@quiet_option
 def demo(out: Path, seed: int, device: str, quiet: bool) -> None:
     """Make a small synthetic data set, then extract, train, evaluate and detect on it; no download."""
     from vadpipe.pipeline.demo import run_demo
 
     with progress(quiet) as bars:
-        result = run_demo(out, seed=seed, device=_resolve(device), bars=bars, say=say)
+        result = run_demo(out, seed=seed, device=resolve_device(device), bars=bars, say=say)
     print_evaluation(result.evaluation)
     print_detection(result.detection)
     print_table("files", ["what", "where"], [[name, str(path)] for name, path in result.files.items()])
 
 
-@cli.group(name="import")
-def import_group() -> None:
-    """Bring in what other tools made."""
-
-
-@import_group.command(name="features")
-@click.argument("folder", type=_PATH)
-@_labels
-@click.option("--stream", required=True, help="A name for where these features come from.")
-@click.option("--out", type=_PATH, default=Path("features"), show_default=True, help="Feature store to write to.")
-@click.option("--stride", type=click.IntRange(1), default=16, show_default=True, help="Frames per row.")
-@_json
-def import_features(folder: Path, labels: Path | None, stream: str, out: Path, stride: int, as_json: bool) -> None:
-    """Import FOLDER/<id>.npy, (T, D) each; the labels need the columns frames and fps."""
-    from vadpipe.pipeline.import_features import import_features as run
-    from vadpipe.pipeline.project import find_labels
-    from vadpipe.store import FeatureStore
-
-    records, _ = find_labels(labels, Path())
-    summary = run(folder, FeatureStore(out), records, stream, stride)
-    for note in summary.notes[:20]:
-        say(f"note: {note}")
-    for name in summary.missing:
-        say(f"missing: {name} is labelled but has no file in {folder}")
-    if as_json:
-        print_json({"spec": summary.spec.folder, "done": summary.done, "missing": summary.missing})
-        return
-    rows = [["imported", f"{len(summary.done)}"], ["labelled without file", f"{len(summary.missing)}"]]
-    rows.append(["files without label, left out", f"{len(summary.unlabelled)}"])
-    print_table(f"{summary.spec.folder} in {out}", ["", "videos"], rows)
+cli.add_command(import_group)
 
 
 @cli.command()
@@ -285,23 +244,6 @@ def doctor(full: bool) -> None:
 
     rows = [[check.name, check.state, check.hint] for check in checks(full=full)]
     print_table(f"vadpipe {__version__}", ["what", "state", "what to do"], rows)
-
-
-def _resolve(device: str) -> str:
-    """``auto`` -> ``cuda`` where there is one, else ``cpu``; an explicit device that is not there is an error."""
-    if device == "cpu":
-        return device
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if not device.startswith("cuda"):
-        raise UsageError(f"--device: got {device!r}, expected auto, cpu, cuda or cuda:N")
-    if not torch.cuda.is_available():
-        raise UsageError(
-            f"--device {device}: torch sees no GPU here; use --device cpu or auto, and see vadpipe doctor --full"
-        )
-    return device
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:

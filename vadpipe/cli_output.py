@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from vadpipe.pipeline.evaluate import Evaluation
+    from vadpipe.pipeline.extract import ExtractSummary
     from vadpipe.tracks import Detection
 
 
@@ -75,6 +77,22 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
     console().print(table)
+
+
+def print_summary(summary: ExtractSummary, out: Path) -> None:
+    """Print what an extraction did; its warnings go to stderr."""
+    for text in summary.warnings:
+        say(f"warning: {text}")
+    rate = summary.frames / summary.seconds if summary.seconds else 0.0
+    rows = [
+        ["extracted", f"{len(summary.done)} videos"],
+        ["already there", f"{len(summary.kept)} videos"],
+        ["failed", f"{len(summary.failed)} videos"],
+        ["frames covered", f"{summary.frames} ({rate:.0f}/s)"],
+        ["snippets encoded", f"{summary.rows} ({summary.rows / max(summary.seconds, 1e-9):.1f}/s)"],
+        ["time", f"{summary.seconds:.1f} s"],
+    ]
+    print_table(f"features in {out}", ["", ""], rows)
 
 
 def print_detection(detection: Detection) -> None:

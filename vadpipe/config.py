@@ -31,6 +31,8 @@ class LecVadConfig:
         ``cosine`` (eq. 1) or ``vadclip``; keep X_l beside the graph's output; add learned snippet positions.
     dropout, input_dropout
         Inside the transformers; on the input features.
+    standardise
+        ``none``, or ``columns``: subtract each column's mean over the training snippets and divide by its deviation.
     vision_only_branch, cross_modal_branch
         VOB and CMB of Table 5. vision_prompt, memory_bank: VAP and PMB of Table 7.
     memory_blocks, memory_momentum
@@ -51,6 +53,7 @@ class LecVadConfig:
     positions: bool = True
     dropout: float = 0.1
     input_dropout: float = 0.0
+    standardise: str = "none"
     vision_only_branch: bool = True
     cross_modal_branch: bool = True
     vision_prompt: bool = True
@@ -68,6 +71,10 @@ class LecVadConfig:
 
     def __post_init__(self) -> None:
         _require(self.graph in ("cosine", "vadclip"), f"model.graph: got {self.graph!r}, expected cosine or vadclip")
+        _require(
+            self.standardise in ("none", "columns"),
+            f"model.standardise: got {self.standardise!r}, expected none or columns",
+        )
         _require(
             self.vision_only_branch or self.cross_modal_branch,
             "model: vision_only_branch and cross_modal_branch are both off; keep at least one",
@@ -88,7 +95,8 @@ class TrainConfig:
         Decay of the exponential moving average of weights that is validated and saved; 0 switches it off.
     validation_share, select
         Share of training videos held out by a hash of their ids; ``validation`` keeps the epoch that is best there,
-        ``last`` the last one, ``paper-test`` the best on the test set (the papers' habit; loud and recorded).
+        ``last`` the last one, ``paper-test`` the best on the test set (the papers' habit; loud and recorded). A share
+        of 0 trains on everything, for settings that were chosen before; it needs ``last``.
     """
 
     lr: float = 3e-5
@@ -105,7 +113,11 @@ class TrainConfig:
         _require(self.lr > 0 and self.weight_decay >= 0, "train: lr must be positive, weight_decay not negative")
         _require(self.batch_size >= 1 and self.epochs >= 1, "train: batch_size and epochs must be at least 1")
         _require(0 <= self.average < 1, f"train.average: got {self.average}, expected 0 … <1")
-        _require(0 < self.validation_share < 1, "train.validation_share must be between 0 and 1")
+        _require(0 <= self.validation_share < 1, "train.validation_share must be at least 0 and less than 1")
+        _require(
+            self.validation_share > 0 or self.select == "last",
+            "train.validation_share = 0 leaves nothing to select on; set train.select = 'last' with it",
+        )
         _require(
             self.select in ("validation", "last", "paper-test"),
             f"train.select: got {self.select!r}, expected validation, last or paper-test",

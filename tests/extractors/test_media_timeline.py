@@ -29,6 +29,7 @@ def milliseconds(fps: Fraction, frames: int) -> list[int]:
         (milliseconds(Fraction(17), 400), MILLISECOND, [], Fraction(17)),
         (milliseconds(Fraction(120), 400), MILLISECOND, [Fraction(120)], Fraction(120)),
         ([5], MILLISECOND, [None, Fraction(0), NTSC], NTSC),
+        ([0, 10**7], MILLISECOND, [], Fraction(1, 10**4)),  # one frame in three hours
         ([5], MILLISECOND, [], Fraction(1000, 40)),
     ],
 )

@@ -18,7 +18,8 @@ from open_clip.transformer import QuickGELU
 from vadpipe.errors import UsageError, WeightsError
 from vadpipe.extractors import geometry as geometries
 from vadpipe.extractors.compute import checked_device, checked_dtype, keep_freed_blocks
-from vadpipe.extractors.weights import Weights, check_fit, random_values, read_state, resolve, state_sha256
+from vadpipe.extractors.untrained import random_values, state_sha256
+from vadpipe.extractors.weights import Weights, check_fit, read_state, resolve
 from vadpipe.spec import FeatureSpec
 
 ARCHITECTURE = "ViT-B-16-quickgelu"

@@ -191,7 +191,8 @@ def main(control_fd: int, memory_fd: int, life_fd: int) -> None:
         link.send(t="error", kind=type(error).__name__, text=str(error))
     except MemoryError:
         limit = request["memory_bytes"] / 1024**3
-        text = f"{request['path']}: the decoder ran out of memory (limit {limit:.1f} GiB). Raise memory_bytes."
+        text = f"{request['path']}: the decoder ran out of memory (limit {limit:.1f} GiB)."
+        text += " The file may be damaged; if it is not, raise memory_bytes."
         link.send(t="error", kind="DecoderCrashed", text=text)
     os._exit(0)
 

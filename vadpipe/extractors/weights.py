@@ -1,4 +1,4 @@
-"""Where encoder weights come from: known files with their digest, a path, or seeded random numbers.
+"""Where encoder weights come from: known files with their digest, a path, or a seed.
 
 Nothing here is executed from a file that is not known: a TorchScript archive is code, so ``torch.jit.load`` opens only
 files whose sha256 stands in ``KNOWN``; every other file has to be safetensors or a plain state dict.
@@ -7,19 +7,15 @@ files whose sha256 stands in ``KNOWN``; every other file has to be safetensors o
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import tempfile
-import zlib
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from vadpipe.errors import UsageError, WeightsError
 
@@ -220,7 +216,10 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, torch.Tensor]:
 
     trusted = {known.sha256 for known in KNOWN.values() if known.torchscript}
     if sha256 in trusted:
-        archive = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            # deprecated for new files; this one was published as an archive
+            warnings.filterwarnings("ignore", "`torch.jit.load` is", DeprecationWarning)
+            archive = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
         return dict(archive.state_dict())
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
@@ -245,7 +244,9 @@ def _read_pickled(path: Path) -> dict[str, torch.Tensor]:
     import torch
 
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about the formats that are refused below
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
@@ -271,24 +272,3 @@ def check_fit(state: Mapping[str, torch.Tensor], wanted: Mapping[str, tuple[int,
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         raise WeightsError(f"{origin} does not fit the network, {len(problems)} differences: {shown}")
-
-
-def random_values(name: str, shape: tuple[int, ...], std: float, seed: int) -> NDArray[np.float32]:
-    """Uniform values of ``shape``, mean 0 and standard deviation ``std``; same bits on every machine and version.
-
-    Integers straight from a bit generator, whose stream numpy guarantees, then one exact scaling: samplers of normal
-    values go through logarithms, which differ between processors. The name takes part, so order does not matter.
-    """
-    raw = np.random.PCG64([zlib.crc32(name.encode()), seed]).random_raw(math.prod(shape))
-    steps = (raw >> np.uint64(40)).astype(np.float32)  # 24 bits: exact in float32
-    unit = steps * np.float32(2.0**-23) - np.float32(1.0)
-    return (unit * np.float32(std * math.sqrt(3.0))).reshape(shape)
-
-
-def state_sha256(state: Iterable[tuple[str, NDArray[np.float32]]]) -> str:
-    """One digest over names, shapes and values, in the order of the names, hexadecimal."""
-    digest = hashlib.sha256()
-    for name, values in sorted(state, key=lambda item: item[0]):
-        digest.update(f"{name} {values.shape} {values.dtype.str}\n".encode())
-        digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()

@@ -51,10 +51,10 @@ class LecVad(nn.Module):
     """The LEC-VAD head.
 
     ``text`` (C+1, d) are the class prompts' CLIP text features, computed once by the caller and kept in the
-    checkpoint; ``mean`` and ``std`` (d_in,) are the training snippets' statistics, by which features are standardised.
+    checkpoint; ``mean`` and ``std`` (d_in,) are 0 and 1, or the training snippets' statistics (``standardise``).
 
-    Differs from the paper: the standardisation. Encoders differ in scale by orders of magnitude, and features of an
-    untrained one are a small signal on a large constant.
+    Differs from the paper: the option to standardise. Features of an untrained encoder are a small signal on a large
+    constant, from which no head learns.
     """
 
     text: Tensor

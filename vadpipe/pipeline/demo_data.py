@@ -25,13 +25,13 @@ from vadpipe.extractors.media_write import write_mp4
 from vadpipe.pipeline.demo_scene import CATEGORIES, PlantedEvent, SceneSpec, render, sound
 from vadpipe.tracks import NORMAL, Interval, TimeGrid
 
-FPS = Fraction(10)
+FPS = Fraction(8)
 AUDIO_HZ = 16_000
 VERSION = 1
 """To be raised whenever scenes change, so that old and new videos are never mixed in one folder."""
 
 _STREETS = 3
-_VIDEO_S = (20, 26)
+_VIDEO_S = (20, 25)
 _EVENT_S = (3, 8)
 _LEAD_S, _GAP_S, _TAIL_S = 3, 5, 2
 """Seconds without an event: at the start, between two events, at the end."""
@@ -79,7 +79,7 @@ class DemoData:
         return tuple(video for video in self.videos if video.split == split)
 
 
-def plan_demo(seed: int = 0, train: int = 32, test: int = 16) -> tuple[DemoVideo, ...]:
+def plan_demo(seed: int = 0, train: int = 44, test: int = 20) -> tuple[DemoVideo, ...]:
     """Decide what the data set holds: in each split half the videos are normal, the categories take turns."""
     rng = np.random.default_rng((seed, 0))
     wanted = [(split, label) for split, count in (("train", train), ("test", test)) for label in _labels(count)]
@@ -122,8 +122,8 @@ def write_demo_data(
     folder: Path,
     *,
     seed: int = 0,
-    train: int = 32,
-    test: int = 16,
+    train: int = 44,
+    test: int = 20,
     progress: Callable[[int, int], None] | None = None,
 ) -> DemoData:
     """Write the data set into ``folder``; a rerun keeps the videos that are there and makes the missing ones.

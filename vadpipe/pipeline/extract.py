@@ -259,7 +259,7 @@ class _Readers:
         ) as reader:
             for item in reader:
                 if isinstance(item, media.FrameRow):
-                    self._put(_Row(path, item.row, item.image.copy()))
+                    self._put(_Row(path, item.row, item.image))
                 if self._stopping.is_set():
                     return
             self._put(_End(path, reader.report))

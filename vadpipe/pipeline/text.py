@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vadpipe.errors import SpecMismatch, UsageError
-from vadpipe.extractors import create
+from vadpipe.extractors.clip_vit import ClipVitB16
 from vadpipe.spec import FeatureSpec
 
 
@@ -29,7 +29,7 @@ def text_features(
     chosen = weights or (spec.weights if spec.stream == "clip" else "openai")
     if spec.stream == "clip" and weights is None and not _is_named(spec.weights):
         raise UsageError(f"the features were made with weights {spec.weights}; pass --weights with that file")
-    encoder = create("clip", weights=chosen, device=device)
+    encoder = ClipVitB16(weights=chosen, device=device)
     if spec.stream == "clip" and encoder.spec(spec.frames_per_snippet, "", "").weights_sha256 != spec.weights_sha256:
         raise SpecMismatch(f"--weights {Path(chosen).name} are not the ones that the features were made with")
     return torch.from_numpy(encoder.encode_text(texts)), chosen

@@ -43,7 +43,7 @@ class FitResult:
 
 def fit(
     train: Bags,
-    validation: Bags,
+    validation: Bags | None,
     text: Tensor,
     config: RunConfig,
     folder: Path,
@@ -57,7 +57,7 @@ def fit(
     """Train one head and write its run folder.
 
     train, validation
-        Bags with the same classes; both must hold normal and anomalous videos.
+        Bags with the same classes; both must hold normal and anomalous videos. None: nothing is held out.
     text (C+1, dim)
         Text features of the class prompts.
     selection
@@ -66,7 +66,7 @@ def fit(
     if (selection is not None) != (config.train.select == "paper-test"):
         raise UsageError("test data belongs to select = 'paper-test' and to nothing else")
     for name, bags in (("training", train), ("validation", validation)):
-        if len({record.is_anomalous for record in bags.records}) != 2:
+        if bags is not None and len({record.is_anomalous for record in bags.records}) != 2:
             raise UsageError(f"{name} videos are all of one kind; both normal and anomalous ones are needed")
     fingerprint = _fingerprint(train, validation, text, config, seed)
     finished = _finished(folder, fingerprint, device)
@@ -74,12 +74,14 @@ def fit(
         return finished
     torch.manual_seed(seed)
     head = LecVad(config.model, train.spec.dim, text)
-    head.set_statistics(*train.statistics())
+    if config.model.standardise == "columns":
+        head.set_statistics(*train.statistics())
     head.to(device)
     state = TrainState.resume_or_start(folder, head, config.train, fingerprint)
     while state.epoch < config.train.epochs:
         losses = _one_epoch(state, train, config, seed)
-        figures = validate(state.averaged(), selection or validation, config)
+        watched = selection or validation
+        figures = validate(state.averaged(), watched, config) if watched is not None else {}
         row = {"epoch": float(state.epoch + 1), **losses, **figures}
         state.finish_epoch(row, better=_better(row, state.best, config.train.select))
         state.save(folder)
@@ -151,13 +153,16 @@ def _better(row: Row, best: Row | None, select: str) -> bool:
     return selection_figure(row)[1] >= selection_figure(best)[1]  # a tie goes to the later, longer trained epoch
 
 
-def _fingerprint(train: Bags, validation: Bags, text: Tensor, config: RunConfig, seed: int) -> str:
+def _fingerprint(train: Bags, validation: Bags | None, text: Tensor, config: RunConfig, seed: int) -> str:
     described = {
         "config": to_mapping(config),
         "spec": train.spec.digest,
         "classes": train.classes,
         "train": [(record.id, sorted(record.labels)) for record in train.records],
-        "validation": [(record.id, sorted(record.labels), len(record.intervals)) for record in validation.records],
+        "validation": [
+            (record.id, sorted(record.labels), len(record.intervals))
+            for record in (validation.records if validation is not None else ())
+        ],
         "text": hashlib.sha256(text.float().numpy().tobytes()).hexdigest(),
         "seed": seed,
     }
@@ -186,26 +191,30 @@ def _finish(
     folder: Path,
     state: TrainState,
     train: Bags,
-    validation: Bags,
+    validation: Bags | None,
     config: RunConfig,
     seed: int,
     provenance: Mapping[str, Any],
 ) -> FitResult:
     best, head = state.best_row_and_head()
-    name, value = selection_figure(best)
-    where = {"paper-test": "the TEST set (paper-test)", "last": "nothing: the last epoch"}
-    chosen = where.get(config.train.select, f"{name} on {len(validation)} validation videos")
+    held_out = len(validation) if validation is not None else 0
     facts = {
         **provenance,
         "seed": seed,
         "epoch": best["epoch"],
         "epochs": config.train.epochs,
         "training_videos": len(train),
-        "validation_videos": len(validation),
-        name: round(value, 4),
+        "validation_videos": held_out,
         "fingerprint": state.fingerprint,
+        **{name: round(value, 4) for name, value in best.items() if name.startswith(("frame_", "video_"))},
     }
-    selection = f"epoch {best['epoch']:.0f} of {config.train.epochs}, selected on {chosen}"
+    chosen = "the last epoch, selected on nothing"
+    if config.train.select != "last":
+        name = selection_figure(best)[0]
+        chosen = f"selected by {name} on " + (
+            "the TEST set (paper-test)" if config.train.select == "paper-test" else f"{held_out} validation videos"
+        )
+    selection = f"epoch {best['epoch']:.0f} of {config.train.epochs}, {chosen}"
     trained = TrainedHead(head, config, train.spec, train.classes, selection, facts)
     save_head(folder, trained)
     return FitResult(load_head(folder, str(next(head.parameters()).device)), best, tuple(state.history))

@@ -80,7 +80,7 @@ def train_run(
     _tell_start(tell, parts, spec, folder)
     result = fit(
         bags["train"],
-        bags["val"],
+        bags["val"] if parts["val"] else None,
         text,
         config,
         folder,
@@ -97,9 +97,14 @@ def train_run(
 
 
 def _parts(records: Sequence[VideoRecord], share: float) -> dict[str, list[VideoRecord]]:
-    """Split into train, val, test as the labels say; without val records, cut them from train by a hash of the id."""
+    """Split into train, val, test as the labels say; without val records, cut them from train by a hash of the id.
+
+    A share of 0 trains on all that is not test.
+    """
     parts = {name: [record for record in records if record.split == name] for name in ("train", "val", "test")}
-    if not parts["val"]:
+    if share == 0:
+        parts["train"], parts["val"] = parts["train"] + parts["val"], []
+    elif not parts["val"]:
         parts["train"], parts["val"] = split_validation(parts["train"], share)
     return parts
 

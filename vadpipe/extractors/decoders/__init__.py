@@ -115,7 +115,7 @@ class Tally:
     corrupt_packets
         Damaged video packets that were skipped.
     lost_frames, missing_frames
-        Frames among the N that did not come out; frames that the header promised beyond the N.
+        Frames among the N that did not come out; frames that there should have been beyond the N.
     """
 
     corrupt_packets: int = 0

@@ -92,7 +92,7 @@ class PyavSource:
             yield item if isinstance(item, Sound) else self._picture(*item)
         self.tally.lost_frames += len(self._index.pts) - self._good
         if self._index.from_frames:  # which knows nothing of the frames that damaged packets would have given
-            self.tally.lost_frames += self.tally.corrupt_packets
+            self.tally.missing_frames += self.tally.corrupt_packets
         self._container.close()
 
     def _decode_all(self) -> Iterator[tuple[int, av.VideoFrame] | Sound]:

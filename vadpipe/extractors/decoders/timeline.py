@@ -61,7 +61,8 @@ def _candidates(pts: NDArray[np.int64], time_base: Fraction, hints: list[Fractio
     yield from hints
     yield from _USUAL
     slope = (len(pts) - 1) / (int(pts[-1] - pts[0]) * time_base)
-    yield slope.limit_denominator(1001)
+    if simple := slope.limit_denominator(1001):  # 0 for less than a frame in 2000 seconds
+        yield simple
     yield slope
 
 

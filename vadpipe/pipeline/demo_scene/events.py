@@ -227,7 +227,7 @@ class _Debris:
 def _accident(rng: np.random.Generator, start: float, end: float, width: int, height: int) -> Incident:
     span = _Span(start, end)
     x, depth = float(rng.uniform(0.35, 0.65)) * width, float(rng.uniform(0.86, 0.94)) * height
-    length = car_length(height, 0.8 * height) * float(rng.uniform(1.05, 1.25))
+    length = car_length(height, depth) * float(rng.uniform(0.85, 1.0))
     cars: list[Actor] = []
     for way in (1, -1):
         tilt = way * float(rng.uniform(0.2, 0.5))
@@ -239,7 +239,7 @@ def _accident(rng: np.random.Generator, start: float, end: float, width: int, he
             rng.uniform(20, 170, count), rng.uniform(3, 12, count), rng.uniform(depth - 6, depth + 22, count),
         ], axis=1,
     )  # fmt: skip
-    smoke = _plume(rng, (x, depth - 0.22 * length), 0.16 * length, (26.0, -34.0), end - start, _SMOKE, 24)
+    smoke = _plume(rng, (x, depth - 0.25 * length), 0.24 * length, (30.0, -40.0), end - start, _SMOKE, 44)
     steam = _plume(rng, (x, depth - 0.2 * length), 0.14 * length, (60.0, -18.0), 1.5, ((205, 205, 205),), 12)
     effects = _Effects(span, (smoke, steam))
     return Incident(

@@ -53,7 +53,7 @@ class SceneSpec:
     seed: int
     street: int
     num_frames: int
-    fps: Fraction = Fraction(10)
+    fps: Fraction = Fraction(8)
     events: tuple[PlantedEvent, ...] = ()
     width: int = 320
     height: int = 240

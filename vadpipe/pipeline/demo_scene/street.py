@@ -21,7 +21,7 @@ def person_height(height: int, foot_y: float) -> float:
 
 def car_length(height: int, base_y: float) -> float:
     """Pixels that a car measures whose wheels are at ``base_y``."""
-    return 2.6 * person_height(height, base_y)
+    return 2.0 * person_height(height, base_y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ class Driver:
 
 
 def street(spec: SceneSpec) -> tuple[Image.Image, float]:
-    """Background with its margin, and the light: 1 at noon, about 0.45 at dusk."""
+    """Background with its margin, and the light: 1 at noon, about 0.7 at dusk."""
     rng = spec.rng(0)
-    light = float(rng.choice([1.0, 0.85, 0.55]) * rng.uniform(0.9, 1.05))
+    light = float(rng.choice([1.0, 0.9, 0.72]) * rng.uniform(0.95, 1.05))
     rng = np.random.default_rng((spec.street, 3))
     width, height = spec.width + 2 * MARGIN, spec.height + 2 * MARGIN
     image = Image.new("RGB", (width, height), _shade((150, 180, 215), rng, 14))
@@ -96,7 +96,9 @@ def _building(draw: ImageDraw.ImageDraw, rng: np.random.Generator, box: tuple[fl
 
 
 def _shade(colour: Colour, rng: np.random.Generator, spread: float) -> Colour:
-    r, g, b = (int(np.clip(c + d, 0, 255)) for c, d in zip(colour, rng.normal(0, spread, 3), strict=True))
+    """A colour near ``colour``: mostly lighter or darker, a little of another hue."""
+    change = rng.normal(0, spread) + rng.normal(0, spread / 3, 3)
+    r, g, b = (int(np.clip(c + d, 0, 255)) for c, d in zip(colour, change, strict=True))
     return r, g, b
 
 
@@ -117,7 +119,7 @@ def passers_by(spec: SceneSpec, light: float) -> list[Actor]:
         lane, way = ((0.65, 1), (0.78, -1))[rng.integers(2)]
         length = car_length(height, lane * height)
         car = Driver(
-            width / 2, at, lane * height, way * float(rng.uniform(110, 190)), length, random_paint(rng), light < 0.7
+            width / 2, at, lane * height, way * float(rng.uniform(110, 190)), length, random_paint(rng), light < 0.8
         )
         if not _meets_accident(spec, at):
             actors.append(car)

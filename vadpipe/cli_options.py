@@ -1,0 +1,41 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vadpipe.errors import UsageError
+
+PATH = click.Path(path_type=Path)
+features_option = click.option(
+    "--features", type=PATH, default=Path("features"), show_default=True, help="Feature store."
+)
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, only results and errors.")
+labels_option = click.option("--labels", type=PATH, help="labels.csv (video,label) or a folder of label folders.")
+annotations_option = click.option("--annotations", type=PATH, help="Frames of the true incidents.")
+decoder_option = click.option("--decoder", default="pyav", show_default=True, help="pyav or decord.")
+jobs_option = click.option(
+    "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Decoder processes at once."
+)
+weights_option = click.option("--weights", help="openai, a file, or random[:SEED] (untrained, for trying things out).")
+
+
+def resolve_device(device: str) -> str:
+    """``auto`` -> ``cuda`` where there is one, else ``cpu``; an explicit device that is not there is an error."""
+    if device == "cpu":
+        return device
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not device.startswith("cuda"):
+        raise UsageError(f"--device: got {device!r}, expected auto, cpu, cuda or cuda:N")
+    if not torch.cuda.is_available():
+        raise UsageError(
+            f"--device {device}: torch sees no GPU here; use --device cpu or auto, and see vadpipe doctor --full"
+        )
+    return device
