@@ -10,7 +10,7 @@ import hashlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -130,7 +130,7 @@ def extract_tracks(
     extractor: Extractor,
     options: ExtractOptions,
     on_rows: Callable[[int], None] | None = None,
-) -> Iterator[Extracted | Failed]:
+) -> Generator[Extracted | Failed, None, None]:
     """Yield one result per video, in the order they finish. Closing the generator kills the decoders."""
     readers = _Readers(list(paths), extractor.geometry, options, extractor.batch_size * 2)
     spec = feature_spec(extractor, options)
