@@ -11,7 +11,7 @@ LOCKED := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check lint format wheel wheel-check lock docker clean distclean
+.PHONY: help demo test check lint docs format wheel wheel-check lock docker clean distclean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -32,6 +32,9 @@ check:  ## Format, lint, types and tests, in .venv or else in the active environ
 lint:  ## Lint and types only
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+
+docs:  ## Rewrite docs/cli.md from the commands' help
+	$(PY) docs/make_cli.py
 
 format:  ## Rewrite the sources the way `make check` wants them
 	$(PY) -m ruff format .

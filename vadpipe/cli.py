@@ -63,11 +63,14 @@ def cli() -> None:
 @quiet_option
 def extract(videos: tuple[Path, ...], out: Path, quiet: bool, as_json: bool, **settings: Any) -> None:
     """Compute features of VIDEOS (files or folders) into the store; a rerun does only what is missing."""
-    from vadpipe.extractors import create
+    from vadpipe.extractors import create, media
     from vadpipe.pipeline.extract import ExtractOptions, find_videos
     from vadpipe.store import FeatureStore
 
-    found = find_videos(videos)
+    refused: dict[str, str] = {}
+    found = find_videos(videos, refused)
+    media.decoder_version(settings["decoder"])  # a wrong name is said before torch is imported
+    options = ExtractOptions(settings["stride"], settings["decoder"], settings["jobs"])
     extractor = create(
         settings["stream"],
         weights=settings["weights"] or "openai",
@@ -75,8 +78,10 @@ def extract(videos: tuple[Path, ...], out: Path, quiet: bool, as_json: bool, **s
         dtype=settings["dtype"],
         batch_size=settings["batch_size"],
     )
-    options = ExtractOptions(settings["stride"], settings["decoder"], settings["jobs"])
+    for reason in refused.values():
+        say(f"failed: {reason}")
     summary = _extract(found, FeatureStore(out), extractor, options, quiet)
+    summary.failed |= refused
     if as_json:
         print_json({name: getattr(summary, name) for name in summary.__slots__})
     else:
@@ -122,12 +127,16 @@ def _extract(
 def train(config_file: Path | None, overrides: tuple[str, ...], as_json: bool, quiet: bool, **places: Any) -> None:
     """Train a head on stored features and video-level labels; the same command again resumes."""
     from vadpipe.config import load_config
-    from vadpipe.pipeline.train_run import TrainRequest, train_run
+    from vadpipe.pipeline.train_data import TrainRequest, find_training_data
 
-    stream = places.pop("stream")
+    stream, device = places.pop("stream"), places.pop("device")
     settings = load_config(config_file, (*overrides, *([f"stream={stream}"] if stream else [])))
+    data = find_training_data(TrainRequest(config=settings, **places), say)
     if settings.train.select == "paper-test":
         say("WARNING: paper-test keeps the epoch that is best on the TEST set; its figures are not honest estimates")
+    device = resolve_device(device)
+    from vadpipe.pipeline.train_run import train_run
+
     with progress(quiet) as bars:
         task = bars.add_task("epochs", total=settings.train.epochs, note="")
 
@@ -137,13 +146,12 @@ def train(config_file: Path | None, overrides: tuple[str, ...], as_json: bool, q
             if not quiet:
                 bars.console.print(f"epoch {row['epoch']:.0f}: {note}", markup=False)
 
-        places["device"] = resolve_device(places["device"])
-        result = train_run(TrainRequest(config=settings, **places), on_epoch, say)
+        result = train_run(data, device, on_epoch)
     if as_json:
-        print_json({"run": str(result.folder), "selection": result.fit.trained.selection, "best": result.fit.best})
+        print_json({"run": str(data.folder), "selection": result.trained.selection, "best": result.best})
         return
-    rows = [[name, f"{value:.4f}"] for name, value in sorted(result.fit.best.items())]
-    print_table(f"{result.folder}: {result.fit.trained.selection}", ["figure", "value"], rows)
+    rows = [[name, f"{value:.4f}"] for name, value in sorted(result.best.items())]
+    print_table(f"{data.folder}: {result.trained.selection}", ["figure", "value"], rows)
 
 
 @cli.command()
@@ -160,13 +168,15 @@ def evaluate(run: Path | None, as_json: bool, out: Path | None, device: str, **p
     """Compare a head with known incidents: frame AP and AUC, mAP@IoU, chance beside each."""
     import json
 
+    from vadpipe.pipeline.project import find_run
+
+    folder = find_run(run, Path())
     from vadpipe.models.checkpoint import load_head
     from vadpipe.pipeline.evaluate import evaluate as evaluate_head
-    from vadpipe.pipeline.project import find_run, test_records
+    from vadpipe.pipeline.project import test_records
     from vadpipe.store import FeatureStore
     from vadpipe.track_file import atomic_write
 
-    folder = find_run(run, Path())
     trained = load_head(folder, resolve_device(device))
     store = FeatureStore(places["features"])
     records = test_records(
@@ -197,10 +207,14 @@ def evaluate(run: Path | None, as_json: bool, out: Path | None, device: str, **p
 @quiet_option
 def detect(videos: tuple[Path, ...], out: Path | None, as_json: bool, quiet: bool, **settings: Any) -> None:
     """Find incidents in VIDEOS: intervals with category and score, and a score for every frame."""
+    from vadpipe.pipeline.extract import find_videos
+    from vadpipe.pipeline.project import find_run
+
+    found, run = find_videos(videos), find_run(settings.pop("run"), Path())
+    settings["device"] = resolve_device(settings["device"])
     from vadpipe.pipeline.detect_run import DetectRequest, detect_run
 
-    settings["device"] = resolve_device(settings["device"])
-    request = DetectRequest(videos=videos, out=out, **settings)
+    request = DetectRequest(videos=found, run=run, out=out, **settings)
     with progress(quiet) as bars:
         task = bars.add_task("videos", total=None, note="")
         result = detect_run(request, lambda total: bars.update(task, total=total, advance=1), say)

@@ -26,16 +26,14 @@ weights_option = click.option("--weights", help="openai, a file, or random[:SEED
 
 def resolve_device(device: str) -> str:
     """``auto`` -> ``cuda`` where there is one, else ``cpu``; an explicit device that is not there is an error."""
+    if device != "auto" and device.partition(":")[0] not in ("cpu", "cuda"):
+        raise UsageError(f"--device: got {device!r}, expected auto, cpu, cuda or cuda:N")
     if device == "cpu":
         return device
     import torch
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if not device.startswith("cuda"):
-        raise UsageError(f"--device: got {device!r}, expected auto, cpu, cuda or cuda:N")
     if not torch.cuda.is_available():
-        raise UsageError(
-            f"--device {device}: torch sees no GPU here; use --device cpu or auto, and see vadpipe doctor --full"
-        )
+        raise UsageError(f"--device {device}: torch sees no GPU; use cpu or auto, and see vadpipe doctor --full")
     return device

@@ -27,6 +27,8 @@ class LecVadConfig:
 
     dim, local_layers, heads, window, window_overlap
         Width and local transformer (eq. 1's X_l): equal windows of ``window`` snippets.
+    max_snippets
+        Longer videos are averaged to so many snippets in training; also the number of learned positions.
     graph, residual, positions
         ``cosine`` (eq. 1) or ``vadclip``; keep X_l beside the graph's output; add learned snippet positions.
     dropout, input_dropout
@@ -91,6 +93,8 @@ class TrainConfig:
 
     lr, weight_decay, batch_size, epochs, balanced
         AdamW; videos a step; half normal, half anomalous videos in every batch where ``balanced``.
+    clip_gradients
+        Largest norm of the gradient; 0 does not clip.
     average
         Decay of the exponential moving average of weights that is validated and saved; 0 switches it off.
     validation_share, select

@@ -48,7 +48,7 @@ def test_a_planted_incident_is_found_in_unseen_videos(planted: Planted, tmp_path
     measured = evaluate(result.trained, many.store, many.part("test"))
     assert measured.ap > 3 * measured.abnormal_share
     assert measured.auc > 0.9
-    assert measured.intervals.mean[0] > 0.5 > measured.chance[0]
+    assert measured.intervals.mean[0] > 2 * measured.chance[0]
     assert result.best["loss_total"] < result.history[0]["loss_total"]
 
 

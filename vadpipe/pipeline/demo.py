@@ -23,7 +23,8 @@ from vadpipe.pipeline.extract import ExtractOptions, extract
 from vadpipe.pipeline.project import test_records
 from vadpipe.pipeline.timeline import draw_timeline
 from vadpipe.pipeline.train import Row
-from vadpipe.pipeline.train_run import TrainRequest, train_run
+from vadpipe.pipeline.train_data import TrainRequest, find_training_data
+from vadpipe.pipeline.train_run import train_run
 from vadpipe.store import FeatureStore
 from vadpipe.track_file import atomic_write
 from vadpipe.tracks import Detection
@@ -107,9 +108,8 @@ def _train(
         annotations=data.annotations,
         out=out / "run",
         seed=seed,
-        device=device,
     )
-    return train_run(request, on_epoch, say).fit.trained
+    return train_run(find_training_data(request, say), device, on_epoch).trained
 
 
 def _shown(records: list[VideoRecord]) -> VideoRecord:

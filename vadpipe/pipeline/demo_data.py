@@ -23,6 +23,7 @@ import numpy as np
 from vadpipe.errors import UsageError
 from vadpipe.extractors.media_write import write_mp4
 from vadpipe.pipeline.demo_scene import CATEGORIES, PlantedEvent, SceneSpec, render, sound
+from vadpipe.track_file import atomic_write
 from vadpipe.tracks import NORMAL, Interval, TimeGrid
 
 FPS = Fraction(8)
@@ -130,7 +131,7 @@ def write_demo_data(
 
     ``progress`` is called with (videos done, videos in all). Every file appears only when it is complete, and the same
     arguments give the same videos. :class:`UsageError` where ``train`` or ``test`` is below 2, or the folder holds a
-    demo data set that was made with other arguments.
+    demo data set that was made with other arguments; StoreError and OSError from the file system.
     """
     if train < 2 or test < 2 or seed < 0:
         raise UsageError(
@@ -144,8 +145,9 @@ def write_demo_data(
             progress(done, len(data.videos))
         if not data.path(video).exists():
             _write_video(data.path(video), video)
-    _write_text(data.annotations, "".join(f"{_truth_line(video)}\n" for video in data.videos if video.scene.events))
-    _write_text(data.labels, _label_table(data.videos))
+    truth = "".join(f"{_truth_line(video)}\n" for video in data.videos if video.scene.events)
+    atomic_write(data.annotations, truth.encode())
+    atomic_write(data.labels, _label_table(data.videos).encode())
     if progress is not None:
         progress(len(data.videos), len(data.videos))
     return data
@@ -155,7 +157,7 @@ def _claim(folder: Path, made_with: dict[str, int]) -> None:
     """Note what the folder's videos are made with, or refuse to mix them with others."""
     note = folder / "demo.json"
     if not note.exists():
-        _write_text(note, json.dumps(made_with))
+        atomic_write(note, json.dumps(made_with).encode())
         return
     try:
         found = json.loads(note.read_text(encoding="utf-8"))
@@ -183,9 +185,3 @@ def _label_table(videos: tuple[DemoVideo, ...]) -> str:
     rows.writerow(["video", "label", "split"])
     rows.writerows([video.id, video.label, video.split] for video in videos)
     return text.getvalue()
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

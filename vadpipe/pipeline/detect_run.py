@@ -11,8 +11,7 @@ from vadpipe.config import DetectConfig, RunConfig, load_config
 from vadpipe.errors import UsageError, VideoError
 from vadpipe.models.checkpoint import TrainedHead, load_head
 from vadpipe.pipeline.detect import DetectOptions, detect_video, extractor_for, write_report
-from vadpipe.pipeline.extract import ExtractOptions, find_videos
-from vadpipe.pipeline.project import find_run
+from vadpipe.pipeline.extract import ExtractOptions
 from vadpipe.pipeline.timeline import draw_timeline
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import Detection
@@ -20,10 +19,13 @@ from vadpipe.tracks import Detection
 
 @dataclass(frozen=True, slots=True)
 class DetectRequest:
-    """Arguments of the command; ``out`` is a JSON file for one video and a folder for several."""
+    """Id -> file of the videos, the head's run folder, and the command's options.
 
-    videos: tuple[Path, ...]
-    run: Path | None = None
+    ``out`` is a JSON file for one video and a folder for several.
+    """
+
+    videos: dict[str, Path]
+    run: Path
     out: Path | None = None
     features: Path | None = None
     picture: bool = False
@@ -49,8 +51,8 @@ def detect_run(
     say: Callable[[str], None] | None = None,
 ) -> DetectSummary:
     """Detect in every video; one that fails is reported and costs itself only. ``on_video`` gets the total."""
-    videos = find_videos(request.videos)
-    trained = _with_overrides(load_head(find_run(request.run, Path()), request.device), request.overrides)
+    videos = request.videos
+    trained = _with_overrides(load_head(request.run, request.device), request.overrides)
     options = DetectOptions(
         FeatureStore(request.features) if request.features else None,
         request.weights,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vadpipe.errors import UsageError
+from vadpipe.track_file import atomic_write
 from vadpipe.tracks import NORMAL, Interval, ScoreTrack
 
 if TYPE_CHECKING:
@@ -104,15 +105,12 @@ def _figure(path: Path, height: float) -> Figure:
 def _save(figure: Figure, path: Path) -> None:
     import matplotlib as mpl
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     kind = path.suffix.lower().lstrip(".")
     stamp = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    try:
-        with mpl.rc_context({"svg.hashsalt": "vadpipe", "text.parse_math": False}):
-            figure.savefig(temporary, format=kind, metadata=stamp)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "vadpipe"}):
+        figure.savefig(content, format=kind, metadata=stamp)
+    atomic_write(path, content.getvalue())
 
 
 def _lanes(scores: ScoreTrack, predicted: Sequence[Interval], truth: Sequence[Interval]) -> list[str]:
