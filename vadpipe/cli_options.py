@@ -8,11 +8,20 @@ import click
 
 from vadpipe.errors import UsageError
 
+
+def _check_device(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if value != "auto" and value.partition(":")[0] not in ("cpu", "cuda"):
+        raise click.BadParameter(f"got {value!r}, expected auto, cpu, cuda or cuda:N")
+    return value
+
+
 PATH = click.Path(path_type=Path)
 features_option = click.option(
     "--features", type=PATH, default=Path("features"), show_default=True, help="Feature store."
 )
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+device_option = click.option(
+    "--device", default="auto", show_default=True, callback=_check_device, help="auto, cpu, cuda or cuda:N."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, only results and errors.")
 labels_option = click.option("--labels", type=PATH, help="labels.csv (video,label) or a folder of label folders.")
@@ -26,8 +35,6 @@ weights_option = click.option("--weights", help="openai, a file, or random[:SEED
 
 def resolve_device(device: str) -> str:
     """``auto`` -> ``cuda`` where there is one, else ``cpu``; an explicit device that is not there is an error."""
-    if device != "auto" and device.partition(":")[0] not in ("cpu", "cuda"):
-        raise UsageError(f"--device: got {device!r}, expected auto, cpu, cuda or cuda:N")
     if device == "cpu":
         return device
     import torch

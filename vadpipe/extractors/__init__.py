@@ -64,7 +64,7 @@ def create(
     weights
         A known name (``openai``), a path, ``random`` (seeded by ``seed``) or ``random:SEED``.
     device, dtype
-        ``cpu``, ``cuda`` or ``cuda:1``; ``float32`` (as published) or ``bfloat16`` (about three times as fast).
+        ``cpu``, ``cuda`` or ``cuda:1``; ``float32`` (as published) or ``bfloat16`` (two to four times as fast).
 
     :class:`UsageError` for an unknown name, device or dtype, :class:`WeightsError` where the weights cannot be had.
     """
