@@ -85,14 +85,14 @@ def test_one_bad_video_among_good_ones_is_exit_code_3(tmp_path: Path) -> None:
     videos.mkdir()
     painted_videos.write(videos / "good.mp4", 5)
     (videos / "bad\x1b[31m.mp4").write_text("text")
-    ended = vadpipe("extract", videos, "--weights", "random", "--batch-size", 1, "--json", cwd=tmp_path)
+    ended = vadpipe("extract", videos, "--weights", "random", "--batch-size", 4, "--json", cwd=tmp_path)
     assert ended.returncode == 3, ended.stderr
     told = json.loads(ended.stdout)
     assert told["done"] == ["good"]
     assert told["rows"] == 1
     assert "random weights" in ended.stderr
     assert "\x1b" not in ended.stderr
-    again = vadpipe("extract", videos / "good.mp4", "--weights", "random", "--batch-size", 1, "--json", cwd=tmp_path)
+    again = vadpipe("extract", videos / "good.mp4", "--weights", "random", "--batch-size", 4, "--json", cwd=tmp_path)
     assert (again.returncode, json.loads(again.stdout)["kept"]) == (0, ["good"])
 
 

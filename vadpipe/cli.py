@@ -55,7 +55,7 @@ def cli() -> None:
 @weights_option
 @click.option("--dtype", default="float32", show_default=True, help="float32, or bfloat16 where the machine has it.")
 @click.option("--stride", type=click.IntRange(1), default=16, show_default=True, help="Frames per snippet.")
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images per encoder batch.")
+@click.option("--batch-size", type=click.IntRange(4), default=32, show_default=True, help="Images per encoder batch.")
 @decoder_option
 @jobs_option
 @device_option
