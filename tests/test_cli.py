@@ -8,10 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.extractors import painted_videos
-from tests.pipeline.planted import CONFIG, SPEC, Planted, plant
+from tests.pipeline.planted import SPEC, Planted, plant
 from vadpipe.manifest import VideoRecord
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +48,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Planted]:
     return folder, planted
 
 
-SETTINGS = [f"--set=model.{name}={getattr(CONFIG.model, name)}" for name in ("dim", "heads", "memory_blocks")]
+SMALL = ["--set=model.local_layers=1", "--set=model.memory_blocks=1"]
 
 
 def test_train_finds_what_is_in_the_folder_then_says_it_lacks_text_weights(project: tuple[Path, Planted]) -> None:
@@ -108,3 +109,35 @@ def test_specs_are_found_by_stream_or_folder_name(project: tuple[Path, Planted])
     ended = vadpipe("train", "--stream", "clip", cwd=folder)
     assert ended.returncode == 2
     assert SPEC.folder in ended.stderr
+
+
+def test_import_train_evaluate_without_any_video(project: tuple[Path, Planted], tmp_path: Path) -> None:
+    _, planted = project
+    arrays = tmp_path / "arrays"
+    arrays.mkdir()
+    for record in planted.records:
+        np.save(arrays / f"{record.id}.npy", planted.store.read(SPEC, record.id).data)
+    write_labels(tmp_path, planted.records)
+    imported = vadpipe("import", "features", arrays, "--stream", "other", "--json", cwd=tmp_path)
+    assert imported.returncode == 0, imported.stderr
+    assert len(json.loads(imported.stdout)["done"]) == len(planted.records)
+    train = ["train", "--stream", "other", "--weights", "random", "--set", "train.epochs=1", *SMALL]
+    trained = vadpipe(*train, "--json", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    run = tmp_path / "runs" / "lec_vad-other-seed0"
+    for name in ("model.safetensors", "config.json", "README.md", "metrics.jsonl", "curve.png", "videos.json"):
+        assert (run / name).stat().st_size > 0, name
+    assert json.loads(vadpipe(*train, "--json", cwd=tmp_path).stdout) == json.loads(trained.stdout)
+    evaluated = vadpipe("evaluate", "--out", "figures.json", "--json", cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    figures = json.loads(evaluated.stdout)
+    assert figures == json.loads((tmp_path / "figures.json").read_text())
+    assert figures["videos"] == len(planted.part("test"))
+    assert 0 < figures["frame_ap_chance"] < 0.2
+    refused = vadpipe("evaluate", "--split", "train", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--allow-seen" in refused.stderr
+    assert vadpipe("evaluate", "--split", "train", "--allow-seen", cwd=tmp_path).returncode == 0
+    other = vadpipe(*train, "--set", "train.lr=1e-3", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "--restart" in other.stderr
