@@ -102,7 +102,7 @@ def test_memory_follows_equation_11_and_only_when_told() -> None:
     before = head.memory.clone()
     out = head(*batch())
     torch.testing.assert_close(head.memory, before)
-    head.update_memory(out)
+    head.after_step(out)
     assert out.prototypes is not None
     torch.testing.assert_close(head.memory, 0.99 * before + 0.01 * out.prototypes.mean(dim=0))
 
@@ -136,7 +136,7 @@ def trained(head: LecVad) -> TrainedHead:
 
 def test_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     head = build()
-    head.update_memory(head(*batch()))
+    head.after_step(head(*batch()))
     digest = save_head(tmp_path, trained(head))
     loaded = load_head(tmp_path)
     assert loaded.sha256 == digest

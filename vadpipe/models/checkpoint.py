@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vadpipe.config import RunConfig, from_mapping, to_mapping
 from vadpipe.errors import CheckpointError, StoreError, UsageError
-from vadpipe.models.lec_vad import LecVad
+from vadpipe.models.heads import build_head
 from vadpipe.spec import FeatureSpec
 from vadpipe.track_file import atomic_write
 
@@ -36,7 +36,7 @@ class TrainedHead:
         Digest of ``model.safetensors``.
     """
 
-    head: LecVad
+    head: Any
     config: RunConfig
     spec: FeatureSpec
     classes: tuple[str, ...]
@@ -82,7 +82,7 @@ def load_head(folder: Path, device: str = "cpu") -> TrainedHead:
         spec = FeatureSpec.from_mapping(described["spec"])
         classes = tuple(str(name) for name in described["classes"])
         state = load_tensors(content)
-        head = LecVad(config.model, spec.dim, torch.zeros(len(classes), config.model.dim))
+        head = build_head(config, spec.dim, torch.zeros(len(classes), config.model.dim))
         check_state(head.state_dict(), state)
     except (UsageError, StoreError, SafetensorError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder} is not a checkpoint this version can read: {error}") from error

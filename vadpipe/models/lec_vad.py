@@ -17,8 +17,8 @@ from vadpipe.models import losses
 from vadpipe.models.layers import CosineGraph, LocalTransformer, TransformerBlock, TwoBranchGraph
 
 
-class HeadOutput(NamedTuple):
-    """What a head says about a batch; values at padding are meaningless and never used.
+class LecVadOutput(NamedTuple):
+    """What LEC-VAD says about a batch; values at padding are meaningless and never used.
 
     s_b (B, T, 2)
         Category-agnostic softmax scores, column 1 is anomalous.
@@ -45,6 +45,11 @@ class HeadOutput(NamedTuple):
     def anomaly(self) -> Tensor:
         """(B, T) anomaly score at inference: mean of ``1 - s_m[:, :, 0]`` and ``s_b[:, :, 1]``."""
         return (1 - self.s_m[..., 0] + self.s_b[..., 1]) / 2
+
+    @property
+    def categories(self) -> Tensor:
+        """(B, T, C+1) class probabilities: s_m."""
+        return self.s_m
 
 
 class LecVad(nn.Module):
@@ -109,8 +114,8 @@ class LecVad(nn.Module):
         out: Tensor = self.norm(self.graph(x, mask))
         return out
 
-    def forward(self, video: Tensor, lengths: Tensor) -> HeadOutput:
-        """Features (B, T, d_in) with ``lengths`` (B,) -> :class:`HeadOutput`."""
+    def forward(self, video: Tensor, lengths: Tensor) -> LecVadOutput:
+        """Features (B, T, d_in) with ``lengths`` (B,) -> :class:`LecVadOutput`."""
         features = self.encode(video, lengths)
         s_b = self.score_binary(features).float().softmax(dim=-1)
         s_m = self.score_classes(features).float().softmax(dim=-1)
@@ -126,7 +131,7 @@ class LecVad(nn.Module):
             else:  # the paper defines s_m only with the vision-only branch, but eqs. 9, 12 and inference need it
                 s_aware, s_m = s_tv, (s_tv.float() / self.config.tau).softmax(dim=-1)
         s_gmm, mu, sigma = self._mixture(features, classes, s_m, lengths)
-        return HeadOutput(s_b, s_m, s_aware, s_gmm, mu, sigma, features, prototypes)
+        return LecVadOutput(s_b, s_m, s_aware, s_gmm, mu, sigma, features, prototypes)
 
     def _vision_prompts(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Eq. 4, F_tv (B, C+1, d): text attends to the video's real snippets."""
@@ -155,7 +160,7 @@ class LecVad(nn.Module):
         )
         return s_gmm, mu, sigma
 
-    def loss(self, out: HeadOutput, targets: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+    def loss(self, out: LecVadOutput, targets: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """Eq. 10 and its parts as scalars: ``total``, ``agnostic``, ``aware``, ``gmm``, ``reg``.
 
         targets (B, C+1) multi-hot; a video is anomalous where any class but 0 is set.
@@ -172,7 +177,7 @@ class LecVad(nn.Module):
         return {"total": total, **parts}
 
     @torch.no_grad()
-    def update_memory(self, out: HeadOutput) -> None:
+    def after_step(self, out: LecVadOutput) -> None:
         """Eq. 11, ``M <- eta M + (1 - eta) F_aug``; call once per training step, never in evaluation.
 
         The paper is silent on batches: F_aug is averaged over the batch first.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
-from vadpipe.models.lec_vad import LecVad
 from vadpipe.models.windows import windows
 from vadpipe.tracks import FeatureTrack, ScoreTrack
 
 
 @torch.inference_mode()
-def score_track(head: LecVad, track: FeatureTrack, labels: tuple[str, ...], window: int = 256) -> ScoreTrack:
+def score_track(head: Any, track: FeatureTrack, labels: tuple[str, ...], window: int = 256) -> ScoreTrack:
     """Score every snippet of one video; crops (crops, T, D) are scored one by one and averaged.
 
     ``head`` must be in evaluation mode; each window of at most ``window`` snippets is scored on its own.
@@ -25,5 +26,5 @@ def score_track(head: LecVad, track: FeatureTrack, labels: tuple[str, ...], wind
         lengths = torch.full((len(crops),), end - start, device=device)
         out = head(rows, lengths)
         anomaly[start:end] = out.anomaly.mean(dim=0).float().cpu().numpy()
-        categories[start:end] = out.s_m.mean(dim=0).float().cpu().numpy()
+        categories[start:end] = out.categories.mean(dim=0).float().cpu().numpy()
     return ScoreTrack(anomaly, categories, labels, track.grid)

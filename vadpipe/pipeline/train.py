@@ -21,7 +21,7 @@ from torch import Tensor
 from vadpipe.config import RunConfig, to_mapping
 from vadpipe.errors import UsageError
 from vadpipe.models.checkpoint import TrainedHead, load_head, save_head
-from vadpipe.models.lec_vad import LecVad
+from vadpipe.models.heads import build_head
 from vadpipe.models.localize import mean_of_highest
 from vadpipe.pipeline.bags import Bags, epoch_batches
 from vadpipe.pipeline.metrics import frame_ap, frame_auc
@@ -73,7 +73,7 @@ def fit(
     if finished is not None:
         return finished
     torch.manual_seed(seed)
-    head = LecVad(config.model, train.spec.dim, text)
+    head = build_head(config, train.spec.dim, text)
     if config.model.standardise == "columns":
         head.set_statistics(*train.statistics())
     head.to(device)
@@ -109,14 +109,14 @@ def _one_epoch(state: TrainState, bags: Bags, config: RunConfig, seed: int) -> R
         if settings.clip_gradients:
             torch.nn.utils.clip_grad_norm_(head.parameters(), settings.clip_gradients)
         state.optimizer.step()
-        head.update_memory(out)
+        head.after_step(out)
         state.update_average()
         for name, value in parts.items():
             totals.setdefault(f"loss_{name}", []).append(value.item())
     return {name: float(np.mean(values)) for name, values in totals.items()}
 
 
-def validate(head: LecVad, bags: Bags, config: RunConfig) -> Row:
+def validate(head: Any, bags: Bags, config: RunConfig) -> Row:
     """Validation figures of a head.
 
     ``video_ap``, ``video_auc`` rank videos by the mean of their highest snippets against the video labels;

@@ -6,6 +6,7 @@ import copy
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,7 +16,6 @@ from torch import Tensor
 from vadpipe.config import TrainConfig
 from vadpipe.errors import CheckpointError, UsageError
 from vadpipe.models.checkpoint import check_state
-from vadpipe.models.lec_vad import LecVad
 from vadpipe.track_file import atomic_write
 
 STATE_FILE = "state.safetensors"
@@ -25,7 +25,7 @@ STATE_FILE = "state.safetensors"
 class TrainState:
     """Head, optimizer, averaged weights, best weights, figures so far. ``epoch`` counts finished epochs."""
 
-    head: LecVad
+    head: Any
     optimizer: torch.optim.AdamW
     settings: TrainConfig
     fingerprint: str
@@ -36,7 +36,7 @@ class TrainState:
     epoch: int = 0
 
     @classmethod
-    def resume_or_start(cls, folder: Path, head: LecVad, settings: TrainConfig, fingerprint: str) -> TrainState:
+    def resume_or_start(cls, folder: Path, head: Any, settings: TrainConfig, fingerprint: str) -> TrainState:
         """Continue the run in ``folder`` or begin one; :class:`UsageError` where it holds another run."""
         optimizer = torch.optim.AdamW(head.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
         state = cls(head, optimizer, settings, fingerprint)
@@ -56,7 +56,7 @@ class TrainState:
                 else:
                     self.average[name].lerp_(value, 1 - decay)
 
-    def averaged(self) -> LecVad:
+    def averaged(self) -> Any:
         """Return the head that is validated and saved: the averaged one, or the trained one itself."""
         if not self.settings.average:
             return self.head
@@ -72,7 +72,7 @@ class TrainState:
             self.best = row
             self.best_weights = {name: value.clone() for name, value in self.averaged().state_dict().items()}
 
-    def best_row_and_head(self) -> tuple[dict[str, float], LecVad]:
+    def best_row_and_head(self) -> tuple[dict[str, float], Any]:
         """Figures and a copy of the head of the kept epoch."""
         if self.best is None:
             raise CheckpointError("no epoch was finished")
