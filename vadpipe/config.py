@@ -34,7 +34,9 @@ class LecVadConfig:
     dropout, input_dropout
         Inside the transformers; on the input features.
     standardise
-        ``none``, or ``columns``: subtract each column's mean over the training snippets and divide by its deviation.
+        ``none``; ``columns``: subtract each column's mean over the training snippets and divide by its deviation;
+        ``pca``: the ``dim`` first principal components of the training snippets, scaled to CLIP's mean norm of 10, in
+        place of a learned projection (for few videos).
     vision_only_branch, cross_modal_branch
         VOB and CMB of Table 5. vision_prompt, memory_bank: VAP and PMB of Table 7.
     memory_blocks, memory_momentum
@@ -74,8 +76,8 @@ class LecVadConfig:
     def __post_init__(self) -> None:
         _require(self.graph in ("cosine", "vadclip"), f"model.graph: got {self.graph!r}, expected cosine or vadclip")
         _require(
-            self.standardise in ("none", "columns"),
-            f"model.standardise: got {self.standardise!r}, expected none or columns",
+            self.standardise in ("none", "columns", "pca"),
+            f"model.standardise: got {self.standardise!r}, expected none, columns or pca",
         )
         _require(
             self.vision_only_branch or self.cross_modal_branch,

@@ -14,6 +14,7 @@ from vadpipe.errors import CheckpointError, UsageError
 from vadpipe.models import LecVad
 from vadpipe.models.checkpoint import TrainedHead, load_head, save_head
 from vadpipe.models.layers import LocalTransformer
+from vadpipe.models.lec_vad import principal_components
 from vadpipe.spec import FeatureSpec
 
 SMALL = LecVadConfig(dim=32, heads=4, memory_blocks=2, zero_init=False, max_snippets=64)
@@ -27,13 +28,18 @@ SWITCHES = {
     "cross modal only": replace(SMALL, vision_only_branch=False),
     "no vision prompt": replace(SMALL, vision_prompt=False),
     "no memory": replace(SMALL, memory_bank=False),
+    "columns": replace(SMALL, standardise="columns"),
+    "pca": replace(SMALL, standardise="pca"),
     "mixture with normal": replace(SMALL, gmm_include_normal=True),
 }
 
 
 def build(config: LecVadConfig = SMALL, input_dim: int = 24, classes: int = 3) -> LecVad:
     torch.manual_seed(0)
-    return LecVad(config, input_dim, torch.randn(classes, config.dim))
+    head = LecVad(config, input_dim, torch.randn(classes, config.dim))
+    rows = torch.randn(200, input_dim, dtype=torch.float64)
+    head.set_statistics(rows.mean(0), rows.T.cov(correction=0))
+    return head
 
 
 def batch(length: int = 20, input_dim: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
@@ -122,6 +128,25 @@ def test_zero_start_scores_all_snippets_alike() -> None:
     out = build(replace(SMALL, zero_init=True)).eval()(*batch())
     torch.testing.assert_close(out.s_b, torch.full_like(out.s_b, 0.5))
     torch.testing.assert_close(out.s_m, torch.full_like(out.s_m, 1 / 3))
+
+
+def test_principal_components_are_those_of_the_rows() -> None:
+    rows = torch.randn(300, 6, dtype=torch.float64) * torch.tensor([5.0, 1.0, 4.0, 0.1, 3.0, 0.2])
+    centred = rows - rows.mean(0)
+    projected = centred.float() @ principal_components(rows.T.cov(correction=0), 3)
+    assert projected.norm(dim=1).square().mean().sqrt().item() == pytest.approx(10.0, rel=1e-4)
+    kept = centred.float() @ torch.linalg.svd(centred.float(), full_matrices=False).Vh[:3].T
+    scale = 10 / kept.square().sum(dim=1).mean().sqrt()
+    torch.testing.assert_close(projected @ projected.T, scale**2 * (kept @ kept.T), rtol=1e-3, atol=1e-2)
+    assert principal_components(rows.T.cov(), 8)[:, 6:].abs().max() == 0
+
+
+def test_columns_are_standardised_by_the_training_statistics() -> None:
+    head = build(replace(SMALL, standardise="columns"))
+    rows = torch.randn(500, 24, dtype=torch.float64) * 3 + 7
+    head.set_statistics(rows.mean(0), rows.T.cov(correction=0))
+    torch.testing.assert_close(head.mean, rows.mean(0).float())
+    torch.testing.assert_close(head.std, rows.std(0, correction=0).float())
 
 
 def test_both_branches_off_is_refused() -> None:

@@ -40,8 +40,8 @@ class Head(Protocol):
     def after_step(self, out: Any) -> None:
         """Update what no gradient reaches, once per training step."""
 
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Take the training features' column statistics, (D,) each."""
+    def set_statistics(self, mean: Tensor, covariance: Tensor) -> None:
+        """Take the training features' mean (D,) and covariance (D, D), float64."""
 
 
 HEADS: Mapping[str, Callable[[Any, int, Tensor], nn.Module]] = MappingProxyType({"lec_vad": LecVad})

@@ -56,16 +56,18 @@ class LecVad(nn.Module):
     """The LEC-VAD head.
 
     ``text`` (C+1, d) are the class prompts' CLIP text features, computed once by the caller and kept in the
-    checkpoint; ``mean`` and ``std`` (d_in,) are 0 and 1, or the training snippets' statistics (``standardise``).
+    checkpoint. ``mean``, ``std`` (d_in,) and ``components`` (d_in, d) hold the training snippets' statistics where
+    ``standardise`` asks for them, else they change nothing.
 
-    Differs from the paper: the option to standardise. Features of an untrained encoder are a small signal on a large
-    constant, from which no head learns.
+    Differs from the paper: the options to standardise. A learned projection of 1280 columns has more weights than some
+    tens of videos have snippets, and learns them by heart; principal components do not.
     """
 
     text: Tensor
     memory: Tensor
     mean: Tensor
     std: Tensor
+    components: Tensor
 
     def __init__(self, config: LecVadConfig, input_dim: int, text: Tensor) -> None:
         super().__init__()
@@ -77,7 +79,9 @@ class LecVad(nn.Module):
         self.register_buffer("text", F.normalize(text.float(), dim=-1) * d**0.5)
         self.register_buffer("memory", self.text.clone())
         self.input_dropout = nn.Dropout(config.input_dropout)
-        self.project = nn.Identity() if input_dim == d else nn.Linear(input_dim, d)
+        pca = config.standardise == "pca"
+        self.register_buffer("components", torch.zeros(input_dim if pca else 0, d))
+        self.project = nn.Identity() if input_dim == d or pca else nn.Linear(input_dim, d)
         self.positions = nn.Embedding(config.max_snippets, d)
         nn.init.normal_(self.positions.weight, std=0.01)
         self.local = LocalTransformer(
@@ -99,15 +103,22 @@ class LecVad(nn.Module):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Columns' mean and standard deviation over the training snippets, (d_in,) each."""
-        self.mean.copy_(mean)
-        self.std.copy_(std.clamp(min=1e-6))
+    def set_statistics(self, mean: Tensor, covariance: Tensor) -> None:
+        """Take the training snippets' mean (d_in,) and covariance (d_in, d_in), float64, as ``standardise`` asks."""
+        if self.config.standardise == "columns":
+            self.mean.copy_(mean)
+            self.std.copy_(covariance.diagonal().sqrt().clamp(min=1e-6))
+        if self.config.standardise == "pca":
+            self.mean.copy_(mean)
+            self.components.copy_(principal_components(covariance, self.config.dim))
 
     def encode(self, video: Tensor, lengths: Tensor) -> Tensor:
         """Features (B, T, d_in) -> F_video (B, T, d): projection, positions, local transformer, graph."""
         mask = losses.snippet_mask(lengths, video.shape[1])
-        x = self.project(self.input_dropout((video - self.mean) / self.std))
+        x = (video - self.mean) / self.std
+        if self.config.standardise == "pca":
+            x = x @ self.components
+        x = self.project(self.input_dropout(x))
         if self.config.positions:
             x = x + self.positions.weight[: video.shape[1]]
         x = self.local(x * mask[..., None], mask)
@@ -184,3 +195,16 @@ class LecVad(nn.Module):
         """
         if out.prototypes is not None:
             self.memory.lerp_(out.prototypes.detach().float().mean(dim=0), 1 - self.config.memory_momentum)
+
+
+def principal_components(covariance: Tensor, dim: int, norm: float = 10.0) -> Tensor:
+    """(d_in, dim) projection on the first principal components, zero columns where there are fewer.
+
+    Scaled so that the root mean square norm of a projected row is ``norm``; signs are fixed, so that the same data give
+    the same projection.
+    """
+    values, vectors = torch.linalg.eigh(covariance)
+    values, vectors = values.flip(0)[:dim].clamp(min=0), vectors.flip(1)[:, :dim]
+    largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
+    scale = norm / values.sum().sqrt().clamp(min=1e-12)
+    return F.pad(vectors * largest.sign() * scale, (0, dim - vectors.shape[1])).float()

@@ -75,14 +75,17 @@ class Bags:
         return Batch(video, targets, lengths)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (D,) of all pooled rows, in float64 and one pass."""
-        count, total, squares = 0, np.zeros(self.spec.dim), np.zeros(self.spec.dim)
+        """Mean (D,) and covariance (D, D) of all pooled rows, float64, in two passes that hold one bag at a time."""
+        count, mean = 0, np.zeros(self.spec.dim)
         for index in range(len(self)):
-            rows = self.rows(index).astype(np.float64)
-            count, total, squares = count + len(rows), total + rows.sum(0), squares + (rows**2).sum(0)
-        mean = total / max(count, 1)
-        std = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0.0))
-        return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
+            rows = self.rows(index)
+            count, mean = count + len(rows), mean + rows.sum(0, dtype=np.float64)
+        mean /= max(count, 1)
+        covariance = np.zeros((self.spec.dim, self.spec.dim))
+        for index in range(len(self)):
+            centred = self.rows(index) - mean
+            covariance += centred.T @ centred
+        return torch.from_numpy(mean), torch.from_numpy(covariance / max(count, 1))
 
 
 def epoch_batches(bags: Bags, batch_size: int, *, balanced: bool, seed: int, epoch: int) -> Iterator[list[int]]:

@@ -74,7 +74,7 @@ def fit(
         return finished
     torch.manual_seed(seed)
     head = build_head(config, train.spec.dim, text)
-    if config.model.standardise == "columns":
+    if config.model.standardise != "none":
         head.set_statistics(*train.statistics())
     head.to(device)
     state = TrainState.resume_or_start(folder, head, config.train, fingerprint)
