@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +46,26 @@ def test_starts_without_the_heavy_libraries(arguments: tuple[str, ...], exit_cod
 def test_help_lists_the_commands() -> None:
     _, printed, _ = run("--help")
     assert all(command in printed for command in ("extract", "train", "evaluate", "detect", "demo", "doctor"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("doctor",),
+        ("extract", "nowhere.mp4"),
+        ("train",),
+        ("train", "--set", "train.epoch=3"),
+        ("evaluate",),
+        ("detect", "nowhere.mp4"),
+        ("import", "features", "nowhere", "--stream", "x"),
+    ],
+    ids=" ".join,
+)
+def test_doctor_and_mistakes_do_not_wait_for_torch(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.chdir(tmp_path)
+    code, _, imported = run(*arguments)
+    assert code == (0 if arguments == ("doctor",) else 2)
+    assert imported & {"torch", "open_clip", "av", "matplotlib"} == set()

@@ -74,7 +74,7 @@ def run_demo(
 
 def demo_config() -> RunConfig:
     """Settings of the demo's training: more and larger steps than the papers', since there is little data."""
-    return load_config(None, ["train.lr=3e-4", "train.batch_size=16", "train.epochs=15", 'model.standardise="columns"'])
+    return load_config(None, ["train.lr=3e-4", "train.batch_size=16", "train.epochs=30", 'model.standardise="columns"'])
 
 
 def _extract(
