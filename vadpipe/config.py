@@ -135,7 +135,7 @@ class DetectConfig:
     """How scores become intervals (LEC-VAD, Inference).
 
     r_cls, r_ano
-        Thresholds on a category's video-level activation and on a snippet's class probability.
+        Thresholds on a category's video-level activation and on a snippet's class probability (at least 1 / classes).
     nms_iou
         Temporal NMS within a category. window: snippets scored at once.
     """

@@ -140,13 +140,20 @@ def test_crops_are_averaged() -> None:
 
 
 def test_two_step_thresholding_by_hand() -> None:
-    rows = [(0.9, 0.05, 0.05)] * 4 + [(0.1, 0.8, 0.1)] * 3 + [(0.75, 0.25, 0.0)] + [(0.9, 0.0, 0.1)] * 4
+    rows = [(0.9, 0.05, 0.05)] * 4 + [(0.1, 0.8, 0.1)] * 3 + [(0.6, 0.4, 0.0)] + [(0.9, 0.0, 0.1)] * 4
     intervals = find_intervals(scores(rows, frames=16 * 12 - 5), DetectConfig())
     assert [(item.category, item.start_frame, item.end_frame) for item in intervals] == [("fighting", 64, 128)]
-    inside, outside = (0.8 * 3 + 0.25) / 4, (0.05 + 0.0) / 2
+    inside, outside = (0.8 * 3 + 0.4) / 4, (0.05 + 0.0) / 2
     assert intervals[0].score == pytest.approx(inside - outside)
     assert find_intervals(scores(rows), DetectConfig(r_cls=0.81)) == ()
-    assert find_intervals(scores(rows), DetectConfig(r_ano=0.3))[0].end_frame == 112
+    assert find_intervals(scores(rows), DetectConfig(r_ano=0.5))[0].end_frame == 112
+
+
+def test_a_head_that_cannot_decide_reports_nothing() -> None:
+    even = scores([(1 / 3, 1 / 3, 1 / 3)] * 6)
+    assert find_intervals(even, DetectConfig(r_ano=0.2)) == ()
+    seven = ScoreTrack(even.anomaly, np.full((6, 7), 0.21, np.float32), ("normal", *"abcdef"), even.grid)
+    assert len(find_intervals(seven, DetectConfig(r_ano=0.2))) == 6
 
 
 def test_an_interval_at_the_end_stops_at_the_last_frame() -> None:
