@@ -25,7 +25,7 @@ class LecVadOutput(NamedTuple):
     s_m (B, T, C+1)
         Class probabilities, column 0 normal.
     s_aware (B, T, C+1)
-        Category-aware scores, s_m + s_tv (either alone where a branch is off).
+        Category-aware scores, s_m + gate * s_tv (either alone where a branch is off).
     s_gmm, mu, sigma
         Gaussian mixture scores (B, T) and its parameters (B, T, C+1).
     features (B, T, d), prototypes (B, C+1, d) or None
@@ -98,6 +98,9 @@ class LecVad(nn.Module):
         # One linear layer on the concatenation [F_aug[c]; F_video[t]] is the sum of two: F_m is never materialised.
         self.kernel_video = nn.Linear(d, 2)
         self.kernel_class = nn.Linear(d, 2, bias=False)
+        # Steps of AdamW are about the learning rate long: with this factor the gate can open in some hundred of them.
+        self.gate_per_step = 30.0
+        self.cross_modal_gate = nn.Parameter(torch.zeros(())) if config.zero_init else None
         if config.zero_init:  # all snippets start equal; MIL reinforces whatever the first random scores prefer
             for layer in (self.score_binary, self.score_classes):
                 nn.init.zeros_(layer.weight)
@@ -138,11 +141,19 @@ class LecVad(nn.Module):
             combined = prompts if prototypes is None else prompts + prototypes
             s_tv = F.normalize(features, dim=-1) @ F.normalize(combined, dim=-1).transpose(1, 2)
             if self.config.vision_only_branch:
-                s_aware = s_m + s_tv
+                s_aware = s_m + self._gate() * s_tv
             else:  # the paper defines s_m only with the vision-only branch, but eqs. 9, 12 and inference need it
                 s_aware, s_m = s_tv, (s_tv.float() / self.config.tau).softmax(dim=-1)
         s_gmm, mu, sigma = self._mixture(features, classes, s_m, lengths)
         return LecVadOutput(s_b, s_m, s_aware, s_gmm, mu, sigma, features, prototypes)
+
+    def _gate(self) -> Tensor | float:
+        """Weight of s_tv in s_aware: learned from 0 where ``zero_init``, else 1.
+
+        Differs from the paper, which adds s_tv as it is. Its start is random, like that of the scoring layers without
+        ``zero_init``, and divided by tau it decides alone which snippets eq. 7 reinforces (docs/log.md).
+        """
+        return 1.0 if self.cross_modal_gate is None else (self.gate_per_step * self.cross_modal_gate).clamp(-1, 1)
 
     def _vision_prompts(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Eq. 4, F_tv (B, C+1, d): text attends to the video's real snippets."""
