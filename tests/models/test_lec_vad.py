@@ -130,6 +130,22 @@ def test_zero_start_scores_all_snippets_alike() -> None:
     torch.testing.assert_close(out.s_m, torch.full_like(out.s_m, 1 / 3))
 
 
+def test_the_cross_modal_score_starts_silent_and_learns_to_speak() -> None:
+    head = build(replace(SMALL, zero_init=True))
+    out = head(*batch())
+    torch.testing.assert_close(out.s_aware, out.s_m)
+    assert head.cross_modal_gate is not None
+    losses = head.loss(out, torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]), torch.tensor([20, 13]))
+    torch.autograd.backward(losses["total"])
+    assert head.cross_modal_gate.grad is not None
+    assert head.cross_modal_gate.grad != 0
+    with torch.no_grad():
+        head.cross_modal_gate.fill_(0.01)
+    opened = head(*batch())
+    assert (opened.s_aware - opened.s_m).abs().max() > 0.01
+    assert (opened.s_aware - opened.s_m).abs().max() <= 0.3 + 1e-6
+
+
 def test_principal_components_are_those_of_the_rows() -> None:
     rows = torch.randn(300, 6, dtype=torch.float64) * torch.tensor([5.0, 1.0, 4.0, 0.1, 3.0, 0.2])
     centred = rows - rows.mean(0)
