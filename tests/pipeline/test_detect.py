@@ -18,7 +18,7 @@ from vadpipe.config import DetectConfig, LecVadConfig, RunConfig
 from vadpipe.errors import SpecMismatch, UsageError, VideoUnreadable
 from vadpipe.models import LecVad
 from vadpipe.models.checkpoint import TrainedHead
-from vadpipe.pipeline.detect import SCHEMA_FILE, DetectOptions, detect_video, write_report
+from vadpipe.pipeline.detect import SCHEMA_FILE, DetectOptions, detect_video, extractor_for, write_report
 from vadpipe.pipeline.extract import ExtractOptions, feature_spec
 from vadpipe.pipeline.intervals import find_intervals
 from vadpipe.pipeline.score import score_track
@@ -109,6 +109,11 @@ def test_heads_on_imported_features_say_what_to_do(tmp_path: Path) -> None:
     path = painted_videos.write(tmp_path / "clip.mp4", 40)
     with pytest.raises(UsageError, match="import this video's features"):
         detect_video(path, head(FeatureSpec("other", 12, "imported", "imported")), DetectOptions())
+
+
+def test_weights_from_a_file_must_be_passed_again() -> None:
+    with pytest.raises(UsageError, match="pass --weights"):
+        extractor_for(replace(SPEC, weights="mine.pt"), DetectOptions())
 
 
 def test_a_bad_video_is_one_clear_error(tmp_path: Path) -> None:

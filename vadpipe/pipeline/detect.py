@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,8 @@ def _features(
         clip = media.probe(path, decoder=options.extract.decoder, limits=options.extract.limits)
         if track.source_sha256 in ("", clip.sha256):  # imported features know no source
             return clip, track, ()
-    result = next(extract_tracks([path], extractor or extractor_for(spec, options), options.extract))
+    with closing(extract_tracks([path], extractor or extractor_for(spec, options), options.extract)) as results:
+        result = next(results)
     if isinstance(result, Failed):
         raise result.error
     if options.store is not None:
@@ -86,8 +88,9 @@ def extractor_for(spec: FeatureSpec, options: DetectOptions) -> Extractor:
             f"the head was trained on imported features ({spec.stream}), which vadpipe cannot compute from a video; "
             "import this video's features and pass --features"
         )
-    weights = options.weights or spec.weights
-    extractor = create(spec.stream, weights=weights, device=options.device, dtype=spec.dtype)
+    if options.weights is None and not spec.named_weights:
+        raise UsageError(f"the head's features were made with weights {spec.weights}; pass --weights with that file")
+    extractor = create(spec.stream, weights=options.weights or spec.weights, device=options.device, dtype=spec.dtype)
     spec.require(feature_spec(extractor, options.extract), "this extraction", options.accept)
     return extractor
 

@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,18 +118,19 @@ def extract(
             summary.kept.append(name)
         else:
             todo.append(path)
-    for result in extract_tracks(todo, extractor, options, on_rows):
-        name = video_id(result.path)
-        if isinstance(result, Failed):
-            summary.failed[name] = str(result.error)
-        else:
-            store.write(result.track, mtime_ns=result.path.stat().st_mtime_ns)
-            summary.done.append(name)
-            summary.frames += result.track.grid.num_frames
-            summary.rows += result.track.grid.num_snippets
-            summary.warnings += [f"{name}: {text}" for text in result.warnings]
-        if notify is not None:
-            notify(result)
+    with closing(extract_tracks(todo, extractor, options, on_rows)) as results:  # decoders end with any exception
+        for result in results:
+            name = video_id(result.path)
+            if isinstance(result, Failed):
+                summary.failed[name] = str(result.error)
+            else:
+                store.write(result.track, mtime_ns=result.path.stat().st_mtime_ns)
+                summary.done.append(name)
+                summary.frames += result.track.grid.num_frames
+                summary.rows += result.track.grid.num_snippets
+                summary.warnings += [f"{name}: {text}" for text in result.warnings]
+            if notify is not None:
+                notify(result)
     summary.seconds = time.monotonic() - began
     return summary
 

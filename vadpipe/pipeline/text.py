@@ -27,13 +27,9 @@ def text_features(
     other weights are refused, because text and image would not share a space.
     """
     chosen = weights or (spec.weights if spec.stream == "clip" else "openai")
-    if spec.stream == "clip" and weights is None and not _is_named(spec.weights):
+    if spec.stream == "clip" and weights is None and not spec.named_weights:
         raise UsageError(f"the features were made with weights {spec.weights}; pass --weights with that file")
     encoder = ClipVitB16(weights=chosen, device=device)
     if spec.stream == "clip" and encoder.spec(spec.frames_per_snippet, "", "").weights_sha256 != spec.weights_sha256:
         raise SpecMismatch(f"--weights {Path(chosen).name} are not the ones that the features were made with")
     return torch.from_numpy(encoder.encode_text(texts)), chosen
-
-
-def _is_named(weights: str) -> bool:
-    return weights == "openai" or weights.startswith("random")
