@@ -10,10 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.extractors import painted_videos
 from tests.pipeline.planted import SPEC, Planted, plant
+from vadpipe.config import LecVadConfig, RunConfig
 from vadpipe.manifest import VideoRecord
+from vadpipe.models import LecVad
+from vadpipe.models.checkpoint import TrainedHead, save_head
+from vadpipe.store import FeatureStore
 
 ROOT = Path(__file__).parents[1]
 
@@ -81,7 +86,7 @@ def test_wrong_requests_are_one_message_and_a_code(tmp_path: Path, arguments: li
     assert ended.stdout == ""
 
 
-def test_one_bad_video_among_good_ones_is_exit_code_3(tmp_path: Path) -> None:
+def test_one_bad_video_among_good_ones_then_detect(tmp_path: Path) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()
     painted_videos.write(videos / "good.mp4", 5)
@@ -95,6 +100,24 @@ def test_one_bad_video_among_good_ones_is_exit_code_3(tmp_path: Path) -> None:
     assert "\x1b" not in ended.stderr
     again = vadpipe("extract", videos / "good.mp4", "--weights", "random", "--batch-size", 4, "--json", cwd=tmp_path)
     assert (again.returncode, json.loads(again.stdout)["kept"]) == (0, ["good"])
+    spec = FeatureStore(tmp_path / "features").specs()[0]
+    network = LecVad(LecVadConfig(memory_blocks=1), spec.dim, torch.randn(2, 512))
+    save_head(tmp_path / "runs" / "x", TrainedHead(network, RunConfig(), spec, ("normal", "riot"), "none"))
+    detect = ["detect", videos / "good.mp4", "--features", "features", "--out", "found.json", "--picture", "--json"]
+    refused = vadpipe(*detect, cwd=tmp_path)
+    assert refused.returncode == 1, refused.stderr
+    assert "memory_blocks.1" in refused.stderr
+    config = RunConfig(model=LecVadConfig(memory_blocks=1))
+    save_head(tmp_path / "runs" / "x", TrainedHead(network, config, spec, ("normal", "riot"), "none"))
+    found = vadpipe(*detect, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout) == json.loads((tmp_path / "found.json").read_text())
+    assert (tmp_path / "found.png").stat().st_size > 1000
+    assert any("untrained" in text for text in json.loads(found.stdout)["warnings"])
+    partly = vadpipe("detect", videos, "--features", "features", "--out", "one.json", cwd=tmp_path)
+    assert partly.returncode == 3, partly.stderr
+    assert "rename the file" in partly.stderr
+    assert (tmp_path / "one.json").exists()
 
 
 def test_doctor_says_what_is_there(tmp_path: Path) -> None:

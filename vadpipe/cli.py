@@ -210,7 +210,10 @@ def detect(videos: tuple[Path, ...], out: Path | None, as_json: bool, quiet: boo
     from vadpipe.pipeline.extract import find_videos
     from vadpipe.pipeline.project import find_run
 
-    found, run = find_videos(videos), find_run(settings.pop("run"), Path())
+    refused: dict[str, str] = {}
+    found, run = find_videos(videos, refused), find_run(settings.pop("run"), Path())
+    for reason in refused.values():
+        say(f"failed: {reason}")
     settings["device"] = resolve_device(settings["device"])
     from vadpipe.pipeline.detect_run import DetectRequest, detect_run
 
@@ -227,7 +230,7 @@ def detect(videos: tuple[Path, ...], out: Path | None, as_json: bool, quiet: boo
             say(f"warning: {text}")
     for place in result.written:
         say(f"wrote {place}")
-    if result.failed:
+    if result.failed or refused:
         sys.exit(3 if result.found else 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +72,17 @@ def detect_run(
                 say(f"failed: {path}: {error}")
         else:
             out = _place(request.out, name, len(videos))
-            picture = (
-                (lambda place, found=detection: draw_timeline(place, found.scores, found.intervals, (), found.clip.id))
-                if request.picture
-                else None
-            )
+            picture = partial(_draw, detection, trained.spec.untrained) if request.picture else None
             summary.found.append((detection, write_report(detection, out, asdict(trained.config.detect), picture)))
             summary.written.append(out)
         if on_video is not None:
             on_video(len(videos))
     return summary
+
+
+def _draw(detection: Detection, untrained: bool, path: Path) -> None:
+    note = "The encoder has random weights: scores mean nothing in practice." if untrained else ""
+    draw_timeline(path, detection.scores, detection.intervals, title=detection.clip.id, untrained_note=note)
 
 
 def _with_overrides(trained: TrainedHead, overrides: tuple[str, ...]) -> TrainedHead:
