@@ -195,7 +195,7 @@ def evaluate(run: Path | None, as_json: bool, out: Path | None, device: str, **p
 @cli.command()
 @click.argument("videos", nargs=-1, required=True, type=PATH)
 @click.option("--run", type=PATH, help="Run folder.  [default: the only one under runs/]")
-@click.option("--out", type=PATH, help="JSON file; a folder where there are several videos.")
+@click.option("--out", type=PATH, help="A .json file for one video, else a folder.")
 @click.option("--features", type=PATH, help="Store to look in first and to keep features in.")
 @click.option("--picture", is_flag=True, help="Also draw the timeline as PNG beside the JSON.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Thresholds, e.g. r_ano=0.3.")

@@ -19,6 +19,7 @@ from vadpipe.errors import SpecMismatch, UsageError, VideoUnreadable
 from vadpipe.models import LecVad
 from vadpipe.models.checkpoint import TrainedHead
 from vadpipe.pipeline.detect import SCHEMA_FILE, DetectOptions, detect_video, extractor_for, write_report
+from vadpipe.pipeline.detect_run import _place
 from vadpipe.pipeline.extract import ExtractOptions, feature_spec
 from vadpipe.pipeline.intervals import find_intervals
 from vadpipe.pipeline.score import score_track
@@ -114,6 +115,15 @@ def test_heads_on_imported_features_say_what_to_do(tmp_path: Path) -> None:
 def test_weights_from_a_file_must_be_passed_again() -> None:
     with pytest.raises(UsageError, match="pass --weights"):
         extractor_for(replace(SPEC, weights="mine.pt"), DetectOptions())
+
+
+def test_results_of_one_or_many_videos_have_their_places() -> None:
+    assert _place(None, "a", 1) == Path("a.intervals.json")
+    assert _place(Path("x.json"), "a", 1) == Path("x.json")
+    assert _place(Path("out"), "a", 1) == _place(Path("out"), "a", 2) == Path("out/a.json")
+    assert _place(None, "a", 2) == Path("detections/a.json")
+    with pytest.raises(UsageError, match="2 videos need a folder"):
+        _place(Path("x.json"), "a", 2)
 
 
 def test_a_bad_video_is_one_clear_error(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from vadpipe.tracks import Detection
 class DetectRequest:
     """Id -> file of the videos, the head's run folder, and the command's options.
 
-    ``out`` is a JSON file for one video and a folder for several.
+    ``out`` ends in .json and names the file (of one video), or is a folder.
     """
 
     videos: dict[str, Path]
@@ -53,6 +53,8 @@ def detect_run(
 ) -> DetectSummary:
     """Detect in every video; one that fails is reported and costs itself only. ``on_video`` gets the total."""
     videos = request.videos
+    for name in videos:
+        _place(request.out, name, len(videos))  # said before any work is done
     trained = _with_overrides(load_head(request.run, request.device), request.overrides)
     options = DetectOptions(
         FeatureStore(request.features) if request.features else None,
@@ -97,11 +99,11 @@ def _with_overrides(trained: TrainedHead, overrides: tuple[str, ...]) -> Trained
 
 
 def _place(out: Path | None, name: str, count: int) -> Path:
-    if count == 1:
-        if out is not None and out.is_dir():
-            raise UsageError(f"--out {out} is a folder; name a .json file")
-        return out or Path(f"{name}.intervals.json")
-    folder = out or Path("detections")
-    if folder.is_file() or folder.suffix == ".json":
-        raise UsageError(f"--out {folder}: several videos need a folder")
-    return folder / f"{name}.json"
+    """Where a video's JSON goes: ``out`` itself where it ends in .json, else a file named after the video in it."""
+    if out is None:
+        return Path(f"{name}.intervals.json") if count == 1 else Path("detections") / f"{name}.json"
+    if out.suffix.lower() != ".json":
+        return out / f"{name}.json"
+    if count > 1:
+        raise UsageError(f"--out {out}: {count} videos need a folder")
+    return out
