@@ -1,7 +1,7 @@
 # vadpipe with every extractor and decoder, for a machine with an NVIDIA driver (a CPU works too, slower):
 #   docker build --tag vadpipe .
 #   docker run --rm --gpus all --user "$(id -u):$(id -g)" \
-#     -v "$HOME/.cache/vadpipe:/weights" -v "$PWD:/data" vadpipe detect clip.mp4
+#     -v "$HOME/.cache/vadpipe/weights:/weights" -v "$PWD:/data" vadpipe detect clip.mp4
 # --user makes the results yours. Without it the container's own user needs to be let into the two folders.
 #
 # The base image is CUDA's `base`, not `runtime`: torch's wheels bring cuBLAS, cuDNN, NCCL, NVRTC and the rest

@@ -161,6 +161,13 @@ def test_import_train_evaluate_without_any_video(project: tuple[Path, Planted], 
     assert refused.returncode == 2
     assert "--allow-seen" in refused.stderr
     assert vadpipe("evaluate", "--split", "train", "--allow-seen", cwd=tmp_path).returncode == 0
+    kept = (run / "model.safetensors").read_bytes()
+    failed = vadpipe("train", "--stream", "other", "--restart", cwd=tmp_path)  # no text weights here
+    assert failed.returncode == 1
+    assert (run / "model.safetensors").read_bytes() == kept
+    misspelt = vadpipe(*train, '--set=classes=["normal", "Fighting", "riot"]', cwd=tmp_path)
+    assert misspelt.returncode == 1
+    assert "labels ['fighting'] are none of" in misspelt.stderr
     other = vadpipe(*train, "--set", "train.lr=1e-3", cwd=tmp_path)
     assert other.returncode == 2
     assert "--restart" in other.stderr

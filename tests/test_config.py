@@ -46,6 +46,8 @@ def test_settings_survive_json() -> None:
         ("model.graph=tree", r"model\.graph"),
         ("detect.r_ano=1.5", r"detect\.r_ano"),
         ("head.x=1", "head"),
+        ("detect.window=512", r"detect\.window: got 512, expected at most model\.max_snippets"),
+        ("model.max_snippets=0", "at least 1"),
         ("train.epochs", "KEY=VALUE"),
         ("train=5", "train: got 5, expected a table"),
     ],

@@ -85,6 +85,7 @@ class LecVadConfig:
         )
         _require(self.dim % self.heads == 0, f"model.heads: got {self.heads}, expected a divisor of dim {self.dim}")
         _require(0 <= self.dropout < 1 and 0 <= self.input_dropout < 1, "model: dropout must be in [0, 1)")
+        _require(self.max_snippets >= 1 and self.window >= 1, "model: max_snippets and window must be at least 1")
         _require(0 < self.memory_momentum < 1, "model.memory_momentum must be between 0 and 1")
         _require(0 <= self.window_overlap < self.window, "model.window_overlap must be less than model.window")
 
@@ -167,6 +168,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _require("{}" in self.prompt_template, "prompt_template must hold {} where the class name goes")
+        _require(
+            not self.model.positions or self.detect.window <= self.model.max_snippets,
+            f"detect.window: got {self.detect.window}, expected at most model.max_snippets, {self.model.max_snippets}",
+        )
 
 
 def to_mapping(settings: Any) -> dict[str, Any]:

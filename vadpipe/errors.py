@@ -5,6 +5,7 @@
     VadpipeError                exit code 1; the message says: got, expected, what to do
     ├── UsageError              exit code 2: arguments, config keys, a missing file the user named
     ├── DataError               a label, list or annotation file says something impossible
+    │   └── UnknownVideos       an annotation file names none of the videos at hand
     ├── VideoError              one video cannot be used; the run goes on without it
     │   ├── VideoUnreadable     empty, not a video, no video stream, truncated, too damaged
     │   ├── VideoTooLarge       over the caps on width x height or duration
@@ -37,6 +38,10 @@ class UsageError(VadpipeError):
 
 class DataError(VadpipeError):
     """A label, list or annotation file is malformed; the message names file and line."""
+
+
+class UnknownVideos(DataError):
+    """An annotation file names none of the videos at hand."""
 
 
 class VideoError(VadpipeError):

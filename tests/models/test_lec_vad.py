@@ -17,7 +17,7 @@ from vadpipe.models.layers import LocalTransformer
 from vadpipe.models.lec_vad import principal_components
 from vadpipe.spec import FeatureSpec
 
-SMALL = LecVadConfig(dim=32, heads=4, memory_blocks=2, zero_init=False, max_snippets=64)
+SMALL = LecVadConfig(dim=32, heads=4, memory_blocks=2, zero_init=False)
 SWITCHES = {
     "default": SMALL,
     "vadclip graph": replace(SMALL, graph="vadclip"),

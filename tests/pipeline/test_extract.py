@@ -101,6 +101,21 @@ def test_a_bad_video_costs_itself_only(folder: Path, tmp_path: Path) -> None:
     assert sum(isinstance(result, Failed) for result in results) == 2
 
 
+def test_a_dangling_link_costs_itself_only(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    videos = {**find_videos([tmp_path]), **find_videos([folder])}
+    summary = extract(videos, FeatureStore(tmp_path / "store"), MeanColour(), OPTIONS)
+    assert list(summary.failed) == ["gone"]
+    assert sorted(summary.done) == sorted(LENGTHS)
+
+
+def test_a_name_with_an_unknown_suffix_is_kept_whole(tmp_path: Path) -> None:
+    path = painted_videos.write(tmp_path / "x.mp4", 20).rename(tmp_path / "Movie.1995")
+    store, videos = FeatureStore(tmp_path / "store"), find_videos([path])
+    assert extract(videos, store, MeanColour(), OPTIONS).done == ["Movie.1995"]
+    assert extract(videos, store, MeanColour(), OPTIONS).kept == ["Movie.1995"]
+
+
 def test_closing_the_generator_ends_its_decoders(folder: Path) -> None:
     tracks = extract_tracks(find_videos([folder]).values(), MeanColour(), OPTIONS)
     next(tracks)

@@ -69,6 +69,24 @@ def test_a_finished_run_is_returned_and_other_settings_are_refused(planted: Plan
         run(planted, tmp_path, seed=5)
 
 
+def test_changed_features_or_truth_are_another_run(tmp_path: Path) -> None:
+    planted = plant(tmp_path / "store", 16)
+    config = replace(CONFIG, train=replace(CONFIG.train, epochs=1, validation_share=0.0, select="last"))
+
+    def again(records: list[VideoRecord]) -> FitResult:
+        return fit(Bags(planted.store, SPEC, records, CLASSES), None, TEXT, config, tmp_path / "run")
+
+    records = planted.part("train")
+    again(records)
+    assert (tmp_path / "run" / "videos.json").exists()
+    with pytest.raises(UsageError, match="other data or settings"):
+        again([replace(record, intervals=()) for record in records])
+    track = planted.store.read(SPEC, records[0].id)
+    planted.store.write(replace(track, data=track.data + 1))
+    with pytest.raises(UsageError, match="other data or settings"):
+        again(records)
+
+
 def test_history_is_written_and_the_best_epoch_is_kept(planted: Planted, tmp_path: Path) -> None:
     result = run(planted, tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -154,6 +172,7 @@ def test_kill_9_at_any_write_then_rerun_gives_the_same_weights(
     resumed = run(planted, tmp_path / "killed")
     assert resumed.trained.sha256 == whole.trained.sha256
     assert resumed.history == whole.history
+    assert run(planted, tmp_path / "killed").best == whole.best
     for name in ("model.safetensors", "metrics.jsonl", "config.json", "state.safetensors"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 

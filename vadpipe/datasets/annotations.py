@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vadpipe.datasets import DATASETS
-from vadpipe.errors import DataError
+from vadpipe.errors import DataError, UnknownVideos
 from vadpipe.manifest import MEDIA_SUFFIXES, VideoRecord, at_line, read_text, video_id
 from vadpipe.tracks import NORMAL, Interval, TimeGrid
 
@@ -62,7 +62,9 @@ def read_annotations(
                 continue
             _add(found.setdefault(video, []), _spans(rest, wanted[video], names))
     if not found:
-        raise DataError(f"{path}: none of its {len(unknown)} ids is one of the {len(wanted)} videos: {_few(unknown)}")
+        raise UnknownVideos(
+            f"{path}: none of its {len(unknown)} ids is one of the {len(wanted)} videos: {_few(unknown)}"
+        )
     silent = [video for video, record in wanted.items() if record.is_anomalous and video not in found]
     said = _clip_notes(found, grids)
     said += [f"anomalous videos without annotation, left out: {_few(silent)}"] if silent else []

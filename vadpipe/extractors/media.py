@@ -32,6 +32,7 @@ from vadpipe.errors import DecoderCrashed, UsageError, VideoUnreadable
 from vadpipe.extractors import decoders, geometry
 from vadpipe.extractors.decode_link import Ring
 from vadpipe.extractors.decode_process import DecodeProcess
+from vadpipe.manifest import video_id
 from vadpipe.tracks import FloatArray, TimeGrid, VideoClip
 
 
@@ -227,7 +228,7 @@ class MediaReader:
         try:
             fps = Fraction(*head["fps"])
             facts: dict[str, Any] = head["clip"]
-            self.clip = VideoClip(id=self._path.stem, path=str(self._path), fps=fps, **facts)
+            self.clip = VideoClip(id=video_id(self._path), path=str(self._path), fps=fps, **facts)
             step = self._request["frames_per_snippet"]
             self.grid = TimeGrid(fps, self.clip.num_frames, step, tuple(head["boundaries_s"]))
             if not self._request["probe"]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vadpipe.errors import DataError, UsageError, VideoError
+from vadpipe.errors import DataError, UsageError, VideoError, VideoUnreadable
 from vadpipe.extractors import Extractor, media
 from vadpipe.manifest import MEDIA_SUFFIXES, video_id
 from vadpipe.spec import FeatureSpec
@@ -269,6 +269,8 @@ class _Readers:
                 return
 
     def _read(self, path: Path) -> None:
+        if not path.exists():
+            raise VideoUnreadable(f"{path}: no such file; removed meanwhile, or a dangling link")
         with media.open_media(
             path, self._request, decoder=self._options.decoder, limits=self._options.limits
         ) as reader:
@@ -291,7 +293,10 @@ class _Readers:
 def _is_stored(store: FeatureStore, spec: FeatureSpec, name: str, path: Path, entry: StoredFile | None) -> bool:
     """True where a whole track of this very file is stored. Size and time are the quick look, the digest decides."""
     track = store.stored(spec, name)
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError:
+        return False  # gone, or a dangling link: the reader reports it as this video's failure
     if track is None or track.source_size != status.st_size:
         return False
     if entry is not None and entry.mtime_ns == status.st_mtime_ns and entry.source_sha256 == track.source_sha256:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,18 @@ def import_features(
     Where a file has one row more or less than the video's snippets (the usual rounding of released features), the last
     row is dropped or repeated and a note says so; a larger difference is a :class:`DataError` that names the video.
     """
-    files = {video_id(path): path for path in sorted(folder.glob("*.npy"))}
+    files: dict[str, Path] = {}
+    crops = 0
+    for path in sorted(folder.glob("*.npy")):  # of <id>__0 … <id>__9 the first, the centre crop, is taken
+        crops += files.setdefault(video_id(path), path) != path
     if not files:
         raise UsageError(f"{folder} holds no .npy file")
     known = {record.id: record for record in records}
     first = _load(next(iter(files.values())))
     spec = imported_spec(stream, first.shape[1], frames_per_snippet)
     summary = ImportSummary(spec, missing=sorted(known.keys() - files), unlabelled=sorted(files.keys() - known))
+    if crops:
+        summary.notes.append(f"{crops} files of further crops were left out; the first crop of each video is used")
     for name in sorted(files.keys() & known.keys()):
         record, data = known[name], _load(files[name])
         if record.num_frames is None or record.fps is None:
@@ -83,7 +89,8 @@ def imported_spec(stream: str, dim: int, frames_per_snippet: int) -> FeatureSpec
 def _load(path: Path) -> NDArray[Any]:
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped first: a lying header cannot ask for memory
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError, TypeError, OverflowError) as error:
+        # numpy parses the header as Python text and lets the parser's own errors through
         raise DataError(f"{path} is not a plain .npy array: {error}") from error
     if mapped.ndim != 2 or mapped.dtype not in (np.float16, np.float32) or mapped.size > _MAX_VALUES:
         raise DataError(f"{path}: got {mapped.dtype} {mapped.shape}, expected float16 or float32 (T, D)")

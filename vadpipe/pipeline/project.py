@@ -115,7 +115,7 @@ def clear_run(folder: Path) -> None:
         "curve.png",
         SEEN_FILE,
     }
-    names = {path.name for path in folder.iterdir()}
+    names = {path.name for path in folder.iterdir() if not (path.name.startswith(".") and path.name.endswith(".tmp"))}
     if strange := sorted(names - known - {"evaluation.json"}):
         raise UsageError(f"--restart: {folder} holds {', '.join(strange[:5])}, which no run wrote; remove it yourself")
     shutil.rmtree(folder)
@@ -159,8 +159,8 @@ def test_records(
 def _seen(run: Path) -> set[str]:
     try:
         told = json.loads((run / SEEN_FILE).read_text(encoding="utf-8"))
-        return {str(video) for part in ("train", "val") for video in told[part]}
+        return {str(video) for part in told.values() for video in part}
     except FileNotFoundError:
         return set()  # a head from elsewhere: what it has seen is not known
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DataError(f"{run / SEEN_FILE} cannot be read: {error}") from error

@@ -25,9 +25,10 @@ from vadpipe.models.heads import build_head
 from vadpipe.models.localize import mean_of_highest
 from vadpipe.pipeline.bags import Bags, epoch_batches
 from vadpipe.pipeline.metrics import frame_ap, frame_auc
+from vadpipe.pipeline.project import SEEN_FILE
 from vadpipe.pipeline.score import score_track
 from vadpipe.pipeline.train_state import TrainState
-from vadpipe.track_file import atomic_write
+from vadpipe.track_file import atomic_write, read_attributes
 
 Row = dict[str, float]
 
@@ -68,7 +69,7 @@ def fit(
     for name, bags in (("training", train), ("validation", validation)):
         if bags is not None and len({record.is_anomalous for record in bags.records}) != 2:
             raise UsageError(f"{name} videos are all of one kind; both normal and anomalous ones are needed")
-    fingerprint = _fingerprint(train, validation, text, config, seed)
+    fingerprint = _fingerprint(train, validation, selection, text, config, seed)
     finished = _finished(folder, fingerprint, device)
     if finished is not None:
         return finished
@@ -153,20 +154,34 @@ def _better(row: Row, best: Row | None, select: str) -> bool:
     return selection_figure(row)[1] >= selection_figure(best)[1]  # a tie goes to the later, longer trained epoch
 
 
-def _fingerprint(train: Bags, validation: Bags | None, text: Tensor, config: RunConfig, seed: int) -> str:
+def _fingerprint(
+    train: Bags, validation: Bags | None, selection: Bags | None, text: Tensor, config: RunConfig, seed: int
+) -> str:
     described = {
         "config": to_mapping(config),
         "spec": train.spec.digest,
         "classes": train.classes,
-        "train": [(record.id, sorted(record.labels)) for record in train.records],
-        "validation": [
-            (record.id, sorted(record.labels), len(record.intervals))
-            for record in (validation.records if validation is not None else ())
-        ],
+        "train": _told(train),
+        "validation": _told(validation),
+        "selection": _told(selection),
         "text": hashlib.sha256(text.float().numpy().tobytes()).hexdigest(),
         "seed": seed,
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _told(bags: Bags | None) -> list[Any]:
+    """What a run depends on, video by video: labels, truth, and the content of the stored features."""
+    return [
+        (
+            record.id,
+            sorted(record.labels),
+            [(span.category, span.start_frame, span.end_frame) for span in record.intervals],
+            read_attributes(bags.store.path(bags.spec, record.id))[1]["content_sha256"],
+        )
+        for record in (bags.records if bags is not None else ())
+        if bags is not None
+    ]
 
 
 def _finished(folder: Path, fingerprint: str, device: str) -> FitResult | None:
@@ -197,6 +212,15 @@ def _finish(
     provenance: Mapping[str, Any],
 ) -> FitResult:
     best, head = state.best_row_and_head()
+    _write_history(folder, state.history)  # again: a kill may have come between the last state and its history
+    seen = {
+        name: sorted(record.id for record in bags.records)
+        for name, bags in (("train", train), ("val", validation))
+        if bags
+    }
+    atomic_write(
+        folder / SEEN_FILE, (json.dumps(seen, indent=1) + "\n").encode()
+    )  # before config.json, the done-marker
     held_out = len(validation) if validation is not None else 0
     facts = {
         **provenance,

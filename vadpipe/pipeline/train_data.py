@@ -9,8 +9,9 @@ from pathlib import Path
 from vadpipe.config import RunConfig
 from vadpipe.datasets import dataset_spec
 from vadpipe.datasets.folder import split_validation
+from vadpipe.errors import DataError, UnknownVideos, UsageError
 from vadpipe.manifest import VideoRecord
-from vadpipe.pipeline.project import clear_run, find_annotations, find_labels, find_spec, stored_records, with_truth
+from vadpipe.pipeline.project import find_annotations, find_labels, find_spec, stored_records, with_truth
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import NORMAL
@@ -54,17 +55,20 @@ def find_training_data(request: TrainRequest, say: Callable[[str], None] | None 
     store = FeatureStore(request.features)
     spec = find_spec(store, config.stream)
     records, labels = find_labels(request.labels, Path())
-    classes = config.classes or dataset_spec("folder", records).classes
+    classes = _checked_classes(config.classes, records) or dataset_spec("folder", records).classes
     records, without = stored_records(records, store, spec)
     if without:
         tell(f"warning: {len(without)} labelled videos have no features and are left out: {', '.join(without[:5])}")
-    records, notes = with_truth(records, store, spec, find_annotations(request.annotations, labels))
+    try:
+        records, notes = with_truth(records, store, spec, find_annotations(request.annotations, labels))
+    except UnknownVideos as error:
+        if request.annotations is not None:
+            raise
+        notes = [f"{error}; training goes on without frame truth"]
     for note in notes:
         tell(f"note: {note}")
     train, val, test = _parts(records, config.train.validation_share)
     folder = request.out or Path("runs") / f"{config.head}-{spec.stream}-seed{request.seed}"
-    if request.restart:
-        clear_run(folder)
     if spec.untrained:
         tell("note: the features come from an encoder with random weights")
     for name, part in (("train", train), ("validation", val)):
@@ -72,6 +76,17 @@ def find_training_data(request: TrainRequest, say: Callable[[str], None] | None 
         tell(f"{name}: {len(part)} videos, {normal} normal, {len(part) - normal} anomalous")
     tell(f"run: {folder}")
     return TrainingData(request, store, spec, classes, tuple(train), tuple(val), tuple(test), folder)
+
+
+def _checked_classes(classes: tuple[str, ...], records: Sequence[VideoRecord]) -> tuple[str, ...]:
+    """Return the classes of the settings, or () where they leave them to the labels; refuse what does not fit."""
+    if not classes:
+        return ()
+    if classes[0] != NORMAL or len(classes) < 2 or len(set(classes)) != len(classes):
+        raise UsageError(f"classes: got {list(classes)}, expected {NORMAL!r} first, anomalies after it, none twice")
+    if unknown := sorted({label for record in records for label in record.labels} - set(classes)):
+        raise DataError(f"labels {unknown} are none of the settings' classes {list(classes)}; spell them alike")
+    return classes
 
 
 def _parts(

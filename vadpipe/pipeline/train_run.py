@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 
 from vadpipe.manifest import VideoRecord
 from vadpipe.pipeline.bags import Bags
-from vadpipe.pipeline.project import SEEN_FILE
+from vadpipe.pipeline.project import clear_run
 from vadpipe.pipeline.text import class_text, text_features
 from vadpipe.pipeline.timeline import draw_training_curve
 from vadpipe.pipeline.train import FitResult, Row, fit
 from vadpipe.pipeline.train_data import TrainingData
-from vadpipe.track_file import atomic_write
 
 
 def train_run(data: TrainingData, device: str = "cpu", on_epoch: Callable[[Row], None] | None = None) -> FitResult:
@@ -25,6 +23,8 @@ def train_run(data: TrainingData, device: str = "cpu", on_epoch: Callable[[Row],
 
     texts = class_text(data.classes, config.prompts, config.prompt_template)
     text, weights = text_features(texts, data.spec, request.weights, device)
+    if request.restart:
+        clear_run(data.folder)  # only now: what could fail before has not
     result = fit(
         bags(data.train),
         bags(data.val) if data.val else None,
@@ -37,7 +37,5 @@ def train_run(data: TrainingData, device: str = "cpu", on_epoch: Callable[[Row],
         provenance={"text_weights": weights, "prompts": " | ".join(texts)},
         on_epoch=on_epoch,
     )
-    seen = {name: sorted(record.id for record in part) for name, part in (("train", data.train), ("val", data.val))}
-    atomic_write(data.folder / SEEN_FILE, (json.dumps(seen, indent=1) + "\n").encode())
     draw_training_curve(data.folder / "curve.png", result.history)
     return result
