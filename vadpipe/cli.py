@@ -64,7 +64,8 @@ def cli() -> None:
 def extract(videos: tuple[Path, ...], out: Path, quiet: bool, as_json: bool, **settings: Any) -> None:
     """Compute features of VIDEOS (files or folders) into the store; a rerun does only what is missing."""
     from vadpipe.extractors import create, media
-    from vadpipe.pipeline.extract import ExtractOptions, find_videos
+    from vadpipe.pipeline.extract import ExtractOptions
+    from vadpipe.pipeline.videos import find_videos
     from vadpipe.store import FeatureStore
 
     refused: dict[str, str] = {}
@@ -207,8 +208,8 @@ def evaluate(run: Path | None, as_json: bool, out: Path | None, device: str, **p
 @quiet_option
 def detect(videos: tuple[Path, ...], out: Path | None, as_json: bool, quiet: bool, **settings: Any) -> None:
     """Find incidents in VIDEOS: intervals with category and score, and a score for every frame."""
-    from vadpipe.pipeline.extract import find_videos
     from vadpipe.pipeline.project import find_run
+    from vadpipe.pipeline.videos import find_videos
 
     refused: dict[str, str] = {}
     found, run = find_videos(videos, refused), find_run(settings.pop("run"), Path())

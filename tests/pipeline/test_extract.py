@@ -17,7 +17,8 @@ from tests.extractors import painted_videos
 from tests.pipeline.mean_colour import MeanColour
 from vadpipe.errors import UsageError
 from vadpipe.extractors import media
-from vadpipe.pipeline.extract import ExtractOptions, Failed, extract, extract_tracks, feature_spec, find_videos
+from vadpipe.pipeline.extract import ExtractOptions, Failed, extract, extract_tracks, feature_spec
+from vadpipe.pipeline.videos import find_videos
 from vadpipe.store import FeatureStore
 
 LENGTHS = {"a": 50, "b=#1": 16, "c.d": 1, "e": 90, "f": 33}
@@ -139,7 +140,8 @@ KILLED = """
     import sys
     from pathlib import Path
     from tests.pipeline.mean_colour import MeanColour
-    from vadpipe.pipeline.extract import ExtractOptions, extract, find_videos
+    from vadpipe.pipeline.extract import ExtractOptions, extract
+    from vadpipe.pipeline.videos import find_videos
     from vadpipe.store import FeatureStore
     extract(find_videos([Path(sys.argv[1])]), FeatureStore(sys.argv[2]), MeanColour(pause_s=0.05), ExtractOptions())
 """

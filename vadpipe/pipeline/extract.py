@@ -10,16 +10,16 @@ import hashlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from vadpipe.errors import DataError, UsageError, VideoError, VideoUnreadable
+from vadpipe.errors import VideoError, VideoUnreadable
 from vadpipe.extractors import Extractor, media
-from vadpipe.manifest import MEDIA_SUFFIXES, video_id
+from vadpipe.manifest import video_id
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore, StoredFile
 from vadpipe.tracks import FeatureTrack, FloatArray, VideoClip
@@ -64,39 +64,6 @@ class ExtractSummary:
     frames: int = 0
     rows: int = 0
     seconds: float = 0.0
-
-
-def find_videos(places: Sequence[Path], refused: dict[str, str] | None = None) -> dict[str, Path]:
-    """Id -> file. A named file is taken whatever its suffix; folders are searched for known suffixes, at any depth.
-
-    A file whose name cannot be an id goes to ``refused`` (path -> reason), or is a :class:`DataError` without one.
-    """
-    found: dict[str, Path] = {}
-    for path in _files(places):
-        try:
-            name = video_id(path)
-        except DataError as error:
-            if refused is None:
-                raise
-            refused[str(path)] = str(error)
-            continue
-        if name in found and found[name].resolve() != path.resolve():
-            raise UsageError(f"two videos have the id {name!r}: {found[name]} and {path}; rename one")
-        found[name] = path
-    return found
-
-
-def _files(places: Sequence[Path]) -> Iterator[Path]:
-    for place in places:
-        if place.is_dir():
-            files = sorted(path for path in place.rglob("*") if path.suffix.lower() in MEDIA_SUFFIXES)
-            if not files:
-                raise UsageError(f"{place} holds no video ({', '.join(sorted(MEDIA_SUFFIXES))})")
-            yield from files
-        elif place.exists():
-            yield place
-        else:
-            raise UsageError(f"{place} does not exist")
 
 
 def extract(

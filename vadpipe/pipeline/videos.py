@@ -1,0 +1,42 @@
+"""Which files a command is about: named files and what folders hold, by id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vadpipe.errors import DataError, UsageError
+from vadpipe.manifest import MEDIA_SUFFIXES, video_id
+
+
+def find_videos(places: Sequence[Path], refused: dict[str, str] | None = None) -> dict[str, Path]:
+    """Id -> file. A named file is taken whatever its suffix; folders are searched for known suffixes, at any depth.
+
+    A file whose name cannot be an id goes to ``refused`` (path -> reason), or is a :class:`DataError` without one.
+    """
+    found: dict[str, Path] = {}
+    for path in _files(places):
+        try:
+            name = video_id(path)
+        except DataError as error:
+            if refused is None:
+                raise
+            refused[str(path)] = str(error)
+            continue
+        if name in found and found[name].resolve() != path.resolve():
+            raise UsageError(f"two videos have the id {name!r}: {found[name]} and {path}; rename one")
+        found[name] = path
+    return found
+
+
+def _files(places: Sequence[Path]) -> Iterator[Path]:
+    for place in places:
+        if place.is_dir():
+            files = sorted(path for path in place.rglob("*") if path.suffix.lower() in MEDIA_SUFFIXES)
+            if not files:
+                raise UsageError(f"{place} holds no video ({', '.join(sorted(MEDIA_SUFFIXES))})")
+            yield from files
+        elif place.exists():
+            yield place
+        else:
+            raise UsageError(f"{place} does not exist")
