@@ -28,7 +28,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def say(message: str) -> None:
     """Print a message for people on stderr; control characters of file names are made visible."""
-    print(visible(message), file=sys.stderr)  # noqa: T201
+    print(visible(message), file=sys.stderr)  # noqa: T201  # this module is where printing lives
 
 
 def visible(text: str) -> str:
@@ -38,7 +38,7 @@ def visible(text: str) -> str:
 
 def print_json(content: Any) -> None:
     """Print machine-readable output on stdout."""
-    print(json.dumps(content, indent=1, ensure_ascii=True))  # noqa: T201
+    print(json.dumps(content, indent=1, ensure_ascii=True))  # noqa: T201  # this module is where printing lives
 
 
 @contextmanager

@@ -124,7 +124,7 @@ class FeatureStore:
         """Move a damaged file out of the way, keeping it for inspection."""
         target = self.root / spec.folder / "quarantine" / path.name
         target.parent.mkdir(exist_ok=True)
-        os.replace(path, target)  # noqa: PTH105
+        os.replace(path, target)  # noqa: PTH105  # as above
         return target
 
     def index(self, spec: FeatureSpec) -> dict[str, StoredFile]:

@@ -186,7 +186,7 @@ def _fetch(known: KnownWeights, file: Any, progress: bool) -> str:
     digest = hashlib.sha256()
     # the URL is one of KNOWN's, never a user's, and what comes back has to have the right digest
     with (
-        urlopen(known.url, timeout=_TIMEOUT_S) as response,  # noqa: S310
+        urlopen(known.url, timeout=_TIMEOUT_S) as response,  # noqa: S310  # the URL is our table's, https
         Progress(console=Console(stderr=True), disable=not progress) as bar,
     ):
         length = response.headers.get("Content-Length", "")
@@ -219,7 +219,7 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, torch.Tensor]:
         with warnings.catch_warnings():
             # deprecated for new files; this one was published as an archive
             warnings.filterwarnings("ignore", "`torch.jit.load` is", DeprecationWarning)
-            archive = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+            archive = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]  # torch has no types
         return dict(archive.state_dict())
     if path.suffix == ".safetensors":
         return _read_safetensors(path)

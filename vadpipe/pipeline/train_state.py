@@ -99,7 +99,7 @@ class TrainState:
         try:
             with safe_open(path, framework="pt", device="cpu") as file:
                 told = json.loads(file.metadata()["vadpipe"])
-                tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no dict
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged ({error}); train with --restart") from error
         if told["fingerprint"] != self.fingerprint:
