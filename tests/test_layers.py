@@ -23,7 +23,7 @@ LINES = """
     extractors models
     pipeline
     cli_options cli_output
-    cli_import
+    cli_import cli_train cli_evaluate
     cli
     __main__
 """

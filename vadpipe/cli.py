@@ -15,21 +15,20 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from vadpipe import __version__
+from vadpipe.cli_evaluate import evaluate
 from vadpipe.cli_import import import_group
 from vadpipe.cli_options import (
     PATH,
-    annotations_option,
     decoder_option,
     device_option,
-    features_option,
     jobs_option,
     json_option,
-    labels_option,
     quiet_option,
     resolve_device,
     weights_option,
 )
 from vadpipe.cli_output import print_detection, print_evaluation, print_json, print_summary, print_table, progress, say
+from vadpipe.cli_train import train
 from vadpipe.errors import VadpipeError
 
 if TYPE_CHECKING:
@@ -112,88 +111,6 @@ def _extract(
 
 
 @cli.command()
-@features_option
-@labels_option
-@annotations_option
-@click.option("--stream", help="Stream or folder name of the features.  [default: the config's, clip]")
-@click.option("--out", type=PATH, help="Run folder.  [default: runs/<head>-<stream>-seed<seed>]")
-@click.option("--config", "config_file", type=PATH, help="TOML file of settings.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--restart", is_flag=True, help="Replace an earlier run in the same folder.")
-@weights_option
-@device_option
-@json_option
-@quiet_option
-def train(config_file: Path | None, overrides: tuple[str, ...], as_json: bool, quiet: bool, **places: Any) -> None:
-    """Train a head on stored features and video-level labels; the same command again resumes."""
-    from vadpipe.config import load_config
-    from vadpipe.pipeline.train_data import TrainRequest, find_training_data
-
-    stream, device = places.pop("stream"), places.pop("device")
-    settings = load_config(config_file, (*overrides, *([f"stream={stream}"] if stream else [])))
-    data = find_training_data(TrainRequest(config=settings, **places), say)
-    if settings.train.select == "paper-test":
-        say("WARNING: paper-test keeps the epoch that is best on the TEST set; its figures are not honest estimates")
-    device = resolve_device(device)
-    from vadpipe.pipeline.train_run import train_run
-
-    with progress(quiet) as bars:
-        task = bars.add_task("epochs", total=settings.train.epochs, note="")
-
-        def on_epoch(row: dict[str, float]) -> None:
-            note = " ".join(f"{name}={value:.4g}" for name, value in row.items() if name != "epoch")
-            bars.update(task, completed=row["epoch"], note=note)
-            if not quiet:
-                bars.console.print(f"epoch {row['epoch']:.0f}: {note}", markup=False)
-
-        result = train_run(data, device, on_epoch)
-    if as_json:
-        print_json({"run": str(data.folder), "selection": result.trained.selection, "best": result.best})
-        return
-    rows = [[name, f"{value:.4f}"] for name, value in sorted(result.best.items())]
-    print_table(f"{data.folder}: {result.trained.selection}", ["figure", "value"], rows)
-
-
-@cli.command()
-@click.option("--run", type=PATH, help="Run folder.  [default: the only one under runs/]")
-@features_option
-@labels_option
-@annotations_option
-@click.option("--split", default="test", show_default=True, help="Which records of the labels; all for every one.")
-@click.option("--allow-seen", is_flag=True, help="Evaluate even videos that the head was trained or selected on.")
-@click.option("--out", type=PATH, help="Write the figures as JSON.")
-@device_option
-@json_option
-def evaluate(run: Path | None, as_json: bool, out: Path | None, device: str, **places: Any) -> None:
-    """Compare a head with known incidents: frame AP and AUC, mAP@IoU, chance beside each."""
-    import json
-
-    from vadpipe.pipeline.project import find_run
-
-    folder = find_run(run, Path())
-    from vadpipe.models.checkpoint import load_head
-    from vadpipe.pipeline.evaluate import evaluate as evaluate_head
-    from vadpipe.pipeline.project import test_records
-    from vadpipe.store import FeatureStore
-    from vadpipe.track_file import atomic_write
-
-    trained = load_head(folder, resolve_device(device))
-    store = FeatureStore(places["features"])
-    records = test_records(
-        folder, store, trained.spec, places["labels"], places["annotations"], places["split"], places["allow_seen"], say
-    )
-    result = evaluate_head(trained, store, records)
-    if out is not None:
-        atomic_write(out, (json.dumps(result.to_mapping(), indent=1) + "\n").encode())
-    if result.left_out:
-        say(f"warning: {len(result.left_out)} anomalous videos without annotation are left out: {result.left_out[:5]}")
-    if trained.spec.untrained:
-        say("note: the features come from an encoder with random weights")
-    print_json(result.to_mapping()) if as_json else print_evaluation(result)
-
-
-@cli.command()
 @click.argument("videos", nargs=-1, required=True, type=PATH)
 @click.option("--run", type=PATH, help="Run folder.  [default: the only one under runs/]")
 @click.option("--out", type=PATH, help="A .json file for one video, else a folder.")
@@ -251,6 +168,8 @@ def demo(out: Path, seed: int, device: str, quiet: bool) -> None:
     print_table("files", ["what", "where"], [[name, str(path)] for name, path in result.files.items()])
 
 
+cli.add_command(train)
+cli.add_command(evaluate)
 cli.add_command(import_group)
 
 
