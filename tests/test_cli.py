@@ -14,9 +14,10 @@ import torch
 
 from tests.extractors import painted_videos
 from tests.pipeline.planted import SPEC, Planted, plant
-from vadpipe.config import LecVadConfig, RunConfig
+from vadpipe.config import RunConfig
+from vadpipe.head_config import LecVadConfig
 from vadpipe.manifest import VideoRecord
-from vadpipe.models import LecVad
+from vadpipe.models import HeadInputs, LecVad
 from vadpipe.models.checkpoint import TrainedHead, save_head
 from vadpipe.store import FeatureStore
 
@@ -101,7 +102,7 @@ def test_one_bad_video_among_good_ones_then_detect(tmp_path: Path) -> None:
     again = vadpipe("extract", videos / "good.mp4", "--weights", "random", "--batch-size", 4, "--json", cwd=tmp_path)
     assert (again.returncode, json.loads(again.stdout)["kept"]) == (0, ["good"])
     spec = FeatureStore(tmp_path / "features").specs()[0]
-    network = LecVad(LecVadConfig(memory_blocks=1), spec.dim, torch.randn(2, 512))
+    network = LecVad(LecVadConfig(memory_blocks=1), HeadInputs(spec.dim, torch.randn(2, 512)))
     save_head(tmp_path / "runs" / "x", TrainedHead(network, RunConfig(), spec, ("normal", "riot"), "none"))
     detect = ["detect", videos / "good.mp4", "--features", "features", "--out", "found.json", "--picture", "--json"]
     refused = vadpipe(*detect, cwd=tmp_path)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from vadpipe.config import LecVadConfig, RunConfig, from_mapping, load_config, to_mapping
+from vadpipe.config import RunConfig, load_config, run_config, to_mapping
 from vadpipe.errors import UsageError
+from vadpipe.head_config import LecVadConfig
 
 
 def test_defaults_are_the_papers() -> None:
     config = RunConfig()
+    assert isinstance(config.model, LecVadConfig)
     assert (config.train.lr, config.train.batch_size, config.train.epochs) == (3e-5, 64, 10)
     assert (config.model.memory_blocks, config.model.memory_momentum, config.model.gmm_beta) == (4, 0.99, 0.7)
     assert (config.model.lambda_gmm, config.model.gamma_reg) == (0.3, 1e-4)
@@ -23,6 +25,7 @@ def test_file_and_overrides(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text('classes = ["normal", "riot"]\n[model]\ngraph = "vadclip"\n[train]\nepochs = 3\n')
     config = load_config(path, ["train.epochs=5", "train.lr=1", "model.positions=false", "prompts.riot=a riot in town"])
+    assert isinstance(config.model, LecVadConfig)
     assert (config.classes, config.model.graph, config.train.epochs) == (("normal", "riot"), "vadclip", 5)
     assert (config.train.lr, config.model.positions) == (1.0, False)
     assert config.prompts == {"riot": "a riot in town"}
@@ -30,7 +33,7 @@ def test_file_and_overrides(tmp_path: Path) -> None:
 
 def test_settings_survive_json() -> None:
     config = load_config(None, ["model.dim=256", "train.select=last", 'classes=["normal", "x"]'])
-    assert from_mapping(RunConfig, json.loads(json.dumps(to_mapping(config)))) == config
+    assert run_config(json.loads(json.dumps(to_mapping(config)))) == config
 
 
 @pytest.mark.parametrize(

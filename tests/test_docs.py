@@ -12,7 +12,8 @@ import pytest
 
 import vadpipe
 from vadpipe.cli import cli
-from vadpipe.config import LecVadConfig, TrainConfig, load_config
+from vadpipe.config import TrainConfig, load_config
+from vadpipe.head_config import LecVadConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -17,6 +17,7 @@ LINES = """
     spec
     tracks
     __init__
+    head_config
     config track_file
     manifest store
     datasets

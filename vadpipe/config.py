@@ -12,82 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from vadpipe.errors import UsageError
+from vadpipe.head_config import HEAD_CONFIGS, HeadConfig, LecVadConfig, require
 
 _Settings = TypeVar("_Settings")
 
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise UsageError(message)
-
-
-@dataclass(frozen=True, slots=True)
-class LecVadConfig:
-    """LEC-VAD's architecture and loss switches; each row of the paper's tables is one of these.
-
-    dim, local_layers, heads, window, window_overlap
-        Width and local transformer (eq. 1's X_l): equal windows of ``window`` snippets.
-    max_snippets
-        Longer videos are averaged to so many snippets in training; also the number of learned positions.
-    graph, residual, positions
-        ``cosine`` (eq. 1) or ``vadclip``; keep X_l beside the graph's output; add learned snippet positions.
-    dropout, input_dropout
-        Inside the transformers; on the input features.
-    standardise
-        ``none``; ``columns``: subtract each column's mean over the training snippets and divide by its deviation;
-        ``pca``: the ``dim`` first principal components of the training snippets, scaled to CLIP's mean norm of 10, in
-        place of a learned projection (for few videos).
-    vision_only_branch, cross_modal_branch
-        VOB and CMB of Table 5. vision_prompt, memory_bank: VAP and PMB of Table 7.
-    memory_blocks, memory_momentum
-        m and eta (Figure 5, eq. 11).
-    gmm_beta, gmm_include_normal, lambda_gmm, gamma_reg
-        Gaussian mixture prior and the weights of eqs. 8 and 9 (Table 6: 0 switches off).
-    tau, literal_agnostic, zero_init
-        Temperature of eq. 7; literal eq. 3; zero start of the two scoring layers.
-    """
-
-    dim: int = 512
-    local_layers: int = 1
-    heads: int = 8
-    window: int = 8
-    window_overlap: int = 0
-    graph: str = "cosine"
-    residual: bool = True
-    positions: bool = True
-    dropout: float = 0.1
-    input_dropout: float = 0.0
-    standardise: str = "none"
-    vision_only_branch: bool = True
-    cross_modal_branch: bool = True
-    vision_prompt: bool = True
-    memory_bank: bool = True
-    memory_blocks: int = 4
-    memory_momentum: float = 0.99
-    gmm_beta: float = 0.7
-    gmm_include_normal: bool = False
-    lambda_gmm: float = 0.3
-    gamma_reg: float = 1e-4
-    tau: float = 0.07
-    literal_agnostic: bool = False
-    zero_init: bool = True
-    max_snippets: int = 256
-
-    def __post_init__(self) -> None:
-        _require(self.graph in ("cosine", "vadclip"), f"model.graph: got {self.graph!r}, expected cosine or vadclip")
-        _require(
-            self.standardise in ("none", "columns", "pca"),
-            f"model.standardise: got {self.standardise!r}, expected none, columns or pca",
-        )
-        _require(
-            self.vision_only_branch or self.cross_modal_branch,
-            "model: vision_only_branch and cross_modal_branch are both off; keep at least one",
-        )
-        _require(self.dim % self.heads == 0, f"model.heads: got {self.heads}, expected a divisor of dim {self.dim}")
-        _require(0 <= self.dropout < 1 and 0 <= self.input_dropout < 1, "model: dropout must be in [0, 1)")
-        _require(self.max_snippets >= 1 and self.window >= 1, "model: max_snippets and window must be at least 1")
-        _require(0 < self.memory_momentum < 1, "model.memory_momentum must be between 0 and 1")
-        _require(0 <= self.window_overlap < self.window, "model.window_overlap must be less than model.window")
+DEFAULT_HEAD = "lec_vad"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +46,15 @@ class TrainConfig:
     select: str = "validation"
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0 and self.weight_decay >= 0, "train: lr must be positive, weight_decay not negative")
-        _require(self.batch_size >= 1 and self.epochs >= 1, "train: batch_size and epochs must be at least 1")
-        _require(0 <= self.average < 1, f"train.average: got {self.average}, expected 0 … <1")
-        _require(0 <= self.validation_share < 1, "train.validation_share must be at least 0 and less than 1")
-        _require(
+        require(self.lr > 0 and self.weight_decay >= 0, "train: lr must be positive, weight_decay not negative")
+        require(self.batch_size >= 1 and self.epochs >= 1, "train: batch_size and epochs must be at least 1")
+        require(0 <= self.average < 1, f"train.average: got {self.average}, expected 0 … <1")
+        require(0 <= self.validation_share < 1, "train.validation_share must be at least 0 and less than 1")
+        require(
             self.validation_share > 0 or self.select == "last",
             "train.validation_share = 0 leaves nothing to select on; set train.select = 'last' with it",
         )
-        _require(
+        require(
             self.select in ("validation", "last", "paper-test"),
             f"train.select: got {self.select!r}, expected validation, last or paper-test",
         )
@@ -149,29 +78,68 @@ class DetectConfig:
     def __post_init__(self) -> None:
         for name in ("r_cls", "r_ano", "nms_iou"):
             value = getattr(self, name)
-            _require(0 <= value <= 1, f"detect.{name}: got {value}, expected 0 … 1")
-        _require(self.window >= 1, "detect.window must be at least 1")
+            require(0 <= value <= 1, f"detect.{name}: got {value}, expected 0 … 1")
+        require(self.window >= 1, "detect.window must be at least 1")
 
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """Everything that ``vadpipe train`` can be told, apart from where data is and the seed."""
+    """Everything that ``vadpipe train`` can be told, apart from where data is and the seed.
 
-    head: str = "lec_vad"
+    head, model
+        Name of the head and its settings, of the class that :data:`HEAD_CONFIGS` has for it.
+    stream, audio_stream
+        Kinds of features; ``audio_stream`` only for heads that use audio.
+    classes, prompts, prompt_template
+        ``normal`` first, or () to take the labels'; text of a class where it is not its name; what it is put into.
+    """
+
+    head: str = DEFAULT_HEAD
     stream: str = "clip"
+    audio_stream: str = ""
     classes: tuple[str, ...] = ()
     prompts: dict[str, str] = field(default_factory=dict)
     prompt_template: str = "{}"
-    model: LecVadConfig = field(default_factory=LecVadConfig)
+    model: HeadConfig = field(default_factory=LecVadConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
 
     def __post_init__(self) -> None:
-        _require("{}" in self.prompt_template, "prompt_template must hold {} where the class name goes")
-        _require(
-            not self.model.positions or self.detect.window <= self.model.max_snippets,
+        require("{}" in self.prompt_template, "prompt_template must hold {} where the class name goes")
+        require(
+            type(self.model) is head_config(self.head),
+            f"model: got {type(self.model).__name__}, expected settings of {self.head!r}",
+        )
+        require(
+            not getattr(self.model, "positions", True) or self.detect.window <= self.model.max_snippets,
             f"detect.window: got {self.detect.window}, expected at most model.max_snippets, {self.model.max_snippets}",
         )
+        require(
+            self.model.uses_audio == bool(self.audio_stream),
+            f"audio_stream: got {self.audio_stream!r}; "
+            + (
+                f"{self.head} needs the stream of its audio features, for example wav2clip"
+                if self.model.uses_audio
+                else f"{self.head} with these settings takes no audio; leave it empty"
+            ),
+        )
+
+
+def head_config(name: str) -> type[HeadConfig]:
+    """Settings class of a head; :class:`UsageError` for an unknown name."""
+    if name not in HEAD_CONFIGS:
+        raise UsageError(f"head: got {name!r}, expected one of {', '.join(HEAD_CONFIGS)}")
+    return HEAD_CONFIGS[name]
+
+
+def run_config(values: Mapping[str, Any]) -> RunConfig:
+    """Build settings from parsed TOML or JSON; ``head`` says which settings ``model`` has."""
+    head = values.get("head", DEFAULT_HEAD)
+    require(isinstance(head, str), f"head: got {head!r}, expected a name")
+    kind = head_config(head)
+    model = values.get("model", {})
+    require(isinstance(model, Mapping), f"model: got {model!r}, expected a table")
+    return from_mapping(RunConfig, {**values, "model": from_mapping(kind, model, "model.")})
 
 
 def to_mapping(settings: Any) -> dict[str, Any]:
@@ -184,24 +152,26 @@ def from_mapping(kind: type[_Settings], values: Mapping[str, Any], prefix: str =
     hints = get_type_hints(kind)
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]  # _Settings is always a dataclass here
     for key in values:
-        _require(key in known, f"unknown setting {prefix}{key}; known here: {', '.join(sorted(known))}")
+        require(key in known, f"unknown setting {prefix}{key}; known here: {', '.join(sorted(known))}")
     return kind(**{key: _convert(value, hints[key], f"{prefix}{key}") for key, value in values.items()})
 
 
 def _convert(value: Any, hint: Any, key: str) -> Any:
+    if hint is HeadConfig:
+        return value  # made by run_config
     if is_dataclass(hint) and isinstance(hint, type):
-        _require(isinstance(value, Mapping), f"{key}: got {value!r}, expected a table")
+        require(isinstance(value, Mapping), f"{key}: got {value!r}, expected a table")
         return from_mapping(hint, value, f"{key}.")
     origin = get_origin(hint)
     if origin is tuple:
-        _require(isinstance(value, list | tuple), f"{key}: got {value!r}, expected a list")
+        require(isinstance(value, list | tuple), f"{key}: got {value!r}, expected a list")
         return tuple(_convert(item, get_args(hint)[0], key) for item in value)
     if origin is dict:
-        _require(isinstance(value, Mapping), f"{key}: got {value!r}, expected a table")
+        require(isinstance(value, Mapping), f"{key}: got {value!r}, expected a table")
         return {str(name): _convert(item, get_args(hint)[1], f"{key}.{name}") for name, item in value.items()}
     if hint is float and type(value) is int:
         return float(value)
-    _require(type(value) is hint, f"{key}: got {value!r}, expected {getattr(hint, '__name__', hint)}")
+    require(type(value) is hint, f"{key}: got {value!r}, expected {getattr(hint, '__name__', hint)}")
     return value
 
 
@@ -217,12 +187,12 @@ def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
             raise UsageError(f"config file {path}: {error}") from error
     for override in overrides:
         _apply(values, override)
-    return from_mapping(RunConfig, values)
+    return run_config(values)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
-    _require(bool(separator and key.strip()), f"--set {override}: expected KEY=VALUE, for example train.epochs=20")
+    require(bool(separator and key.strip()), f"--set {override}: expected KEY=VALUE, for example train.epochs=20")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -231,6 +201,6 @@ def _apply(values: dict[str, Any], override: str) -> None:
     place: dict[str, Any] = values
     for name in tables:
         nested = place.setdefault(name, {})
-        _require(isinstance(nested, dict), f"--set {override}: {name} is not a table")
+        require(isinstance(nested, dict), f"--set {override}: {name} is not a table")
         place = nested
     place[last] = value

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from vadpipe.config import LecVadConfig, RunConfig
+from vadpipe.config import RunConfig
 from vadpipe.errors import CheckpointError, UsageError
-from vadpipe.models import LecVad
+from vadpipe.head_config import LecVadConfig
+from vadpipe.models import HeadInputs, LecVad
 from vadpipe.models.checkpoint import TrainedHead, load_head, save_head
 from vadpipe.models.layers import LocalTransformer
 from vadpipe.models.lec_vad import principal_components
@@ -36,9 +37,9 @@ SWITCHES = {
 
 def build(config: LecVadConfig = SMALL, input_dim: int = 24, classes: int = 3) -> LecVad:
     torch.manual_seed(0)
-    head = LecVad(config, input_dim, torch.randn(classes, config.dim))
+    head = LecVad(config, HeadInputs(input_dim, torch.randn(classes, config.dim)))
     rows = torch.randn(200, input_dim, dtype=torch.float64)
-    head.set_statistics(rows.mean(0), rows.T.cov(correction=0))
+    head.set_statistics("video", rows.mean(0), rows.T.cov(correction=0))
     return head
 
 
@@ -108,7 +109,9 @@ def test_memory_follows_equation_11_and_only_when_told() -> None:
     before = head.memory.clone()
     out = head(*batch())
     torch.testing.assert_close(head.memory, before)
-    head.after_step(out)
+    sums = head.step_sums(out)
+    assert sums is not None
+    head.after_step(sums / len(out.s_b))
     assert out.prototypes is not None
     torch.testing.assert_close(head.memory, 0.99 * before + 0.01 * out.prototypes.mean(dim=0))
 
@@ -160,7 +163,7 @@ def test_principal_components_are_those_of_the_rows() -> None:
 def test_columns_are_standardised_by_the_training_statistics() -> None:
     head = build(replace(SMALL, standardise="columns"))
     rows = torch.randn(500, 24, dtype=torch.float64) * 3 + 7
-    head.set_statistics(rows.mean(0), rows.T.cov(correction=0))
+    head.set_statistics("video", rows.mean(0), rows.T.cov(correction=0))
     torch.testing.assert_close(head.mean, rows.mean(0).float())
     torch.testing.assert_close(head.std, rows.std(0, correction=0).float())
 
@@ -177,7 +180,7 @@ def trained(head: LecVad) -> TrainedHead:
 
 def test_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     head = build()
-    head.after_step(head(*batch()))
+    head.after_step(head.step_sums(head(*batch())))
     digest = save_head(tmp_path, trained(head))
     loaded = load_head(tmp_path)
     assert loaded.sha256 == digest

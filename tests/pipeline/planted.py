@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vadpipe.config import LecVadConfig, RunConfig, TrainConfig
+from vadpipe.config import RunConfig, TrainConfig
+from vadpipe.head_config import LecVadConfig
 from vadpipe.manifest import VideoRecord
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore

@@ -14,9 +14,10 @@ import torch
 
 from tests.extractors import painted_videos
 from tests.pipeline.mean_colour import MeanColour
-from vadpipe.config import DetectConfig, LecVadConfig, RunConfig
+from vadpipe.config import DetectConfig, RunConfig
 from vadpipe.errors import SpecMismatch, UsageError, VideoUnreadable
-from vadpipe.models import LecVad
+from vadpipe.head_config import LecVadConfig
+from vadpipe.models import HeadInputs, LecVad
 from vadpipe.models.checkpoint import TrainedHead
 from vadpipe.pipeline.detect import SCHEMA_FILE, DetectOptions, detect_video, extractor_for, write_report
 from vadpipe.pipeline.detect_run import _place
@@ -34,7 +35,7 @@ LABELS = ("normal", "fighting", "riot")
 def head(spec: FeatureSpec = SPEC) -> TrainedHead:
     config = LecVadConfig(dim=32, heads=4, memory_blocks=1, zero_init=False)
     torch.manual_seed(0)
-    network = LecVad(config, spec.dim, torch.randn(3, 32)).eval()
+    network = LecVad(config, HeadInputs(spec.dim, torch.randn(3, 32))).eval()
     return TrainedHead(network, RunConfig(model=config), spec, LABELS, "epoch 1 of 1", {}, "ab" * 32)
 
 

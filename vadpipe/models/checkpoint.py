@@ -15,9 +15,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from vadpipe.config import RunConfig, from_mapping, to_mapping
+from vadpipe.config import RunConfig, run_config, to_mapping
 from vadpipe.errors import CheckpointError, StoreError, UsageError
 from vadpipe.models.heads import build_head
+from vadpipe.models.inputs import HeadInputs
 from vadpipe.spec import FeatureSpec
 from vadpipe.track_file import atomic_write
 
@@ -29,7 +30,9 @@ class TrainedHead:
     """A head ready for use, and where it comes from.
 
     classes
-        ``normal`` first. spec: the features it was trained on. selection: which epoch was kept and by what.
+        ``normal`` first. selection: which epoch was kept and by what.
+    spec, audio_spec
+        The features it was trained on; None for no audio.
     provenance
         Plain values for the model card: seed, counts, validation figures, note on untrained encoders, …
     sha256
@@ -43,6 +46,7 @@ class TrainedHead:
     selection: str
     provenance: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    audio_spec: FeatureSpec | None = None
 
 
 def save_head(folder: Path, trained: TrainedHead) -> str:
@@ -56,6 +60,7 @@ def save_head(folder: Path, trained: TrainedHead) -> str:
         "schema": SCHEMA,
         "config": to_mapping(trained.config),
         "spec": json.loads(trained.spec.to_json()),
+        "audio_spec": json.loads(trained.audio_spec.to_json()) if trained.audio_spec else None,
         "classes": list(trained.classes),
         "selection": trained.selection,
         "provenance": trained.provenance,
@@ -78,19 +83,21 @@ def load_head(folder: Path, device: str = "cpu") -> TrainedHead:
             f"{folder}/model.safetensors has another sha256 than config.json says: damaged or exchanged"
         )
     try:
-        config = from_mapping(RunConfig, described["config"])
+        config = run_config(described["config"])
         spec = FeatureSpec.from_mapping(described["spec"])
+        audio = described.get("audio_spec")  # heads of before there was audio lack it
+        audio_spec = FeatureSpec.from_mapping(audio) if audio else None
         classes = tuple(str(name) for name in described["classes"])
         state = load_tensors(content)
-        head = build_head(config, spec.dim, torch.zeros(len(classes), config.model.dim))
+        text = torch.zeros(len(classes), config.model.dim)
+        head = build_head(config, HeadInputs(spec.dim, text, audio_spec.dim if audio_spec else 0))
         check_state(head.state_dict(), state)
     except (UsageError, StoreError, SafetensorError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder} is not a checkpoint this version can read: {error}") from error
     head.load_state_dict(state)
     head.eval().to(device)
-    return TrainedHead(
-        head, config, spec, classes, described["selection"], described["provenance"], described["sha256"]
-    )
+    kept, facts, digest = described["selection"], described["provenance"], described["sha256"]
+    return TrainedHead(head, config, spec, classes, kept, facts, digest, audio_spec)
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
@@ -102,7 +109,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     wanted = {"schema", "config", "spec", "classes", "selection", "provenance", "sha256"}
-    if not isinstance(described, dict) or set(described) != wanted or described["schema"] != SCHEMA:
+    if not isinstance(described, dict) or set(described) - {"audio_spec"} != wanted or described["schema"] != SCHEMA:
         raise CheckpointError(f"{path} is not {SCHEMA}; written by another version or damaged")
     return described
 
@@ -124,6 +131,7 @@ def model_card(trained: TrainedHead, digest: str) -> str:
     """Markdown for people: what this is, what it was trained on, how it was selected, what it must not be used for."""
     spec = trained.spec
     facts = "\n".join(f"| {name} | {value} |" for name, value in sorted(trained.provenance.items()))
+    audio = f"| audio | `{trained.audio_spec.folder}` ({trained.audio_spec.model}) |\n" if trained.audio_spec else ""
     untrained = (
         "\n**The encoder had random weights. Scores from this head show that the pipeline works, nothing more.**\n"
         if spec.untrained
@@ -136,7 +144,7 @@ Scores snippets of {spec.frames_per_snippet} frames for: {", ".join(trained.clas
 | | |
 |---|---|
 | features | `{spec.folder}` ({spec.model}, weights {spec.weights}, {spec.dim} columns) |
-| selection | {trained.selection} |
+{audio}| selection | {trained.selection} |
 | sha256 of model.safetensors | `{digest}` |
 {facts}
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vadpipe.config import RunConfig
 from vadpipe.errors import UsageError
+from vadpipe.models.inputs import HeadInputs
 from vadpipe.models.lec_vad import LecVad
 
 
@@ -31,25 +32,43 @@ class Head(Protocol):
     B videos, T snippets, ``lengths`` (B,) real snippets; padding never changes a real snippet's score.
     """
 
-    def __call__(self, video: Tensor, lengths: Tensor) -> Any:
-        """Score features (B, T, D): a :class:`HeadOutput`."""
+    def __call__(
+        self, video: Tensor, lengths: Tensor, audio: Tensor | None = None, has_audio: Tensor | None = None
+    ) -> Any:
+        """Score features (B, T, D): a :class:`HeadOutput`.
 
-    def loss(self, out: Any, targets: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """Scalar losses of an output, ``total`` among them; targets (B, C+1) multi-hot."""
+        audio (B, T, Da) goes with heads that use audio; ``has_audio`` (B,) bool, None for all.
+        """
 
-    def after_step(self, out: Any) -> None:
-        """Update what no gradient reaches, once per training step."""
+    def loss(self, out: Any, targets: Tensor, lengths: Tensor, teacher: Any = None) -> dict[str, Tensor]:
+        """Scalar losses of an output, ``total`` among them; targets (B, C+1) multi-hot.
 
-    def set_statistics(self, mean: Tensor, covariance: Tensor) -> None:
-        """Take the training features' mean (D,) and covariance (D, D), float64."""
+        Each is a mean over videos or does not depend on them, so that micro-batches weighted by their number of videos
+        give the loss of the whole batch. ``teacher``: the teacher's output for the same batch, for students.
+        """
+
+    def begin_step(self) -> None:
+        """Prepare an optimiser step, once before its first micro-batch: what does not depend on the videos."""
+
+    def end_step(self) -> None:
+        """Finish the gradients, once after the last micro-batch's backward pass."""
+
+    def step_sums(self, out: Any) -> Tensor | None:
+        """Sum over the videos of what :meth:`after_step` needs, detached; None if that is nothing."""
+
+    def after_step(self, mean: Tensor | None) -> None:
+        """Update what no gradient reaches, once per step; ``mean`` of :meth:`step_sums` over all its videos."""
+
+    def set_statistics(self, stream: str, mean: Tensor, covariance: Tensor) -> None:
+        """Take the training features' mean (D,) and covariance (D, D), float64, of stream ``video`` or ``audio``."""
 
 
-HEADS: Mapping[str, Callable[[Any, int, Tensor], nn.Module]] = MappingProxyType({"lec_vad": LecVad})
-"""Name -> class, built as ``HEADS[name](settings, feature columns, text features (C+1, dim))``."""
+HEADS: Mapping[str, Callable[[Any, HeadInputs], nn.Module]] = MappingProxyType({"lec_vad": LecVad})
+"""Name -> what builds the head: ``HEADS[name](settings, inputs)``."""
 
 
-def build_head(config: RunConfig, input_dim: int, text: Tensor) -> Any:
+def build_head(config: RunConfig, inputs: HeadInputs) -> Any:
     """Build the head that ``config.head`` names, untrained; :class:`UsageError` for an unknown name."""
     if config.head not in HEADS:
         raise UsageError(f"head: got {config.head!r}, expected one of {', '.join(HEADS)}")
-    return HEADS[config.head](config.model, input_dim, text)
+    return HEADS[config.head](config.model, inputs)

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vadpipe.config import LecVadConfig
+from vadpipe.head_config import LecVadConfig
 from vadpipe.models import losses
+from vadpipe.models.inputs import HeadInputs
 from vadpipe.models.layers import CosineGraph, LocalTransformer, TransformerBlock, TwoBranchGraph
 
 
@@ -69,9 +70,9 @@ class LecVad(nn.Module):
     std: Tensor
     components: Tensor
 
-    def __init__(self, config: LecVadConfig, input_dim: int, text: Tensor) -> None:
+    def __init__(self, config: LecVadConfig, inputs: HeadInputs) -> None:
         super().__init__()
-        d, self.config = config.dim, config
+        d, input_dim, text, self.config = config.dim, inputs.video_dim, inputs.text, config
         if text.ndim != 2 or text.shape[1] != d or len(text) < 2:
             raise ValueError(f"text: got {tuple(text.shape)}, expected (classes >= 2, {d})")
         self.register_buffer("mean", torch.zeros(input_dim))
@@ -106,7 +107,7 @@ class LecVad(nn.Module):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def set_statistics(self, mean: Tensor, covariance: Tensor) -> None:
+    def set_statistics(self, _stream: str, mean: Tensor, covariance: Tensor) -> None:
         """Take the training snippets' mean (d_in,) and covariance (d_in, d_in), float64, as ``standardise`` asks."""
         if self.config.standardise == "columns":
             self.mean.copy_(mean)
@@ -128,8 +129,10 @@ class LecVad(nn.Module):
         out: Tensor = self.norm(self.graph(x, mask))
         return out
 
-    def forward(self, video: Tensor, lengths: Tensor) -> LecVadOutput:
-        """Features (B, T, d_in) with ``lengths`` (B,) -> :class:`LecVadOutput`."""
+    def forward(
+        self, video: Tensor, lengths: Tensor, _audio: Tensor | None = None, _has_audio: Tensor | None = None
+    ) -> LecVadOutput:
+        """Features (B, T, d_in) with ``lengths`` (B,) -> :class:`LecVadOutput`; audio is not looked at."""
         features = self.encode(video, lengths)
         s_b = self.score_binary(features).float().softmax(dim=-1)
         s_m = self.score_classes(features).float().softmax(dim=-1)
@@ -182,7 +185,7 @@ class LecVad(nn.Module):
         )
         return s_gmm, mu, sigma
 
-    def loss(self, out: LecVadOutput, targets: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+    def loss(self, out: LecVadOutput, targets: Tensor, lengths: Tensor, _teacher: object = None) -> dict[str, Tensor]:
         """Eq. 10 and its parts as scalars: ``total``, ``agnostic``, ``aware``, ``gmm``, ``reg``.
 
         targets (B, C+1) multi-hot; a video is anomalous where any class but 0 is set.
@@ -198,14 +201,24 @@ class LecVad(nn.Module):
         total = parts["agnostic"] + parts["aware"] + config.lambda_gmm * parts["gmm"] + config.gamma_reg * parts["reg"]
         return {"total": total, **parts}
 
+    def begin_step(self) -> None:
+        """Nothing here is made anew for a step: the text features are fixed."""
+
+    def end_step(self) -> None:
+        """Nothing waits for the gradients."""
+
+    def step_sums(self, out: LecVadOutput) -> Tensor | None:
+        """Sum of F_aug over the batch's videos, (C+1, d) float32."""
+        return None if out.prototypes is None else out.prototypes.detach().float().sum(dim=0)
+
     @torch.no_grad()
-    def after_step(self, out: LecVadOutput) -> None:
+    def after_step(self, mean: Tensor | None) -> None:
         """Eq. 11, ``M <- eta M + (1 - eta) F_aug``; call once per training step, never in evaluation.
 
-        The paper is silent on batches: F_aug is averaged over the batch first.
+        The paper is silent on batches: F_aug (C+1, d) is the mean over all videos of the step.
         """
-        if out.prototypes is not None:
-            self.memory.lerp_(out.prototypes.detach().float().mean(dim=0), 1 - self.config.memory_momentum)
+        if mean is not None:
+            self.memory.lerp_(mean, 1 - self.config.memory_momentum)
 
 
 def principal_components(covariance: Tensor, dim: int, norm: float = 10.0) -> Tensor:

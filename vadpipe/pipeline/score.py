@@ -7,16 +7,25 @@ from typing import Any
 import numpy as np
 import torch
 
+from vadpipe.errors import DataError
 from vadpipe.models.windows import windows
 from vadpipe.tracks import FeatureTrack, ScoreTrack
 
 
 @torch.inference_mode()
-def score_track(head: Any, track: FeatureTrack, labels: tuple[str, ...], window: int = 256) -> ScoreTrack:
+def score_track(
+    head: Any, track: FeatureTrack, labels: tuple[str, ...], window: int = 256, audio: FeatureTrack | None = None
+) -> ScoreTrack:
     """Score every snippet of one video; crops (crops, T, D) are scored one by one and averaged.
 
-    ``head`` must be in evaluation mode; each window of at most ``window`` snippets is scored on its own.
+    ``head`` must be in evaluation mode; each window of at most ``window`` snippets is scored on its own. ``audio`` are
+    the features of the sound, for heads that use it: as many snippets, without crops; None for a silent video.
     """
+    if audio is not None and audio.data.shape[-2] != track.grid.num_snippets:
+        raise DataError(
+            f"video {track.video_id!r}: {audio.data.shape[-2]} rows of audio features, "
+            f"expected {track.grid.num_snippets} as of the picture; extract both anew"
+        )
     device = next(head.parameters()).device
     crops = track.data if track.data.ndim == 3 else track.data[None]
     anomaly = np.zeros(track.grid.num_snippets, dtype=np.float32)
@@ -24,7 +33,16 @@ def score_track(head: Any, track: FeatureTrack, labels: tuple[str, ...], window:
     for start, end in windows(track.grid.num_snippets, window):
         rows = torch.from_numpy(crops[:, start:end].astype(np.float32)).to(device)
         lengths = torch.full((len(crops),), end - start, device=device)
-        out = head(rows, lengths)
+        out = head(rows, lengths, *_sound(audio, start, end, rows))
         anomaly[start:end] = out.anomaly.mean(dim=0).float().cpu().numpy()
         categories[start:end] = out.categories.mean(dim=0).float().cpu().numpy()
     return ScoreTrack(anomaly, categories, labels, track.grid)
+
+
+def _sound(audio: FeatureTrack | None, start: int, end: int, rows: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    """(audio (crops, T, Da), has_audio (crops,)) of one window, the same for every crop; nothing for no audio."""
+    if audio is None:
+        return ()
+    data = audio.data[0] if audio.data.ndim == 3 else audio.data
+    sound = torch.from_numpy(data[start:end].astype(np.float32)).to(rows.device).expand(len(rows), -1, -1)
+    return sound, torch.ones(len(rows), dtype=torch.bool, device=rows.device)

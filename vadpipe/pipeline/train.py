@@ -22,6 +22,7 @@ from vadpipe.config import RunConfig, to_mapping
 from vadpipe.errors import UsageError
 from vadpipe.models.checkpoint import TrainedHead, load_head, save_head
 from vadpipe.models.heads import build_head
+from vadpipe.models.inputs import HeadInputs
 from vadpipe.models.localize import mean_of_highest
 from vadpipe.pipeline.bags import Bags, epoch_batches
 from vadpipe.pipeline.metrics import frame_ap, frame_auc
@@ -74,9 +75,9 @@ def fit(
     if finished is not None:
         return finished
     torch.manual_seed(seed)
-    head = build_head(config, train.spec.dim, text)
+    head = build_head(config, HeadInputs(train.spec.dim, text))
     if config.model.standardise != "none":
-        head.set_statistics(*train.statistics())
+        head.set_statistics("video", *train.statistics())
     head.to(device)
     state = TrainState.resume_or_start(folder, head, config.train, fingerprint)
     while state.epoch < config.train.epochs:
@@ -100,9 +101,9 @@ def _one_epoch(state: TrainState, bags: Bags, config: RunConfig, seed: int) -> R
     totals: dict[str, list[float]] = {}
     head.train()
     for indices in epoch_batches(bags, settings.batch_size, balanced=settings.balanced, seed=seed, epoch=state.epoch):
-        video, targets, lengths = (part.to(device) for part in bags.batch(indices))
-        out = head(video, lengths)
-        parts = head.loss(out, targets, lengths)
+        batch = bags.batch(indices).to(device)
+        out = head(batch.video, batch.lengths, batch.audio, batch.has_audio)
+        parts = head.loss(out, batch.targets, batch.lengths)
         if not bool(torch.isfinite(parts["total"])):
             raise UsageError(f"loss is not finite in epoch {state.epoch + 1}; lower train.lr (now {settings.lr})")
         state.optimizer.zero_grad(set_to_none=True)
@@ -110,7 +111,8 @@ def _one_epoch(state: TrainState, bags: Bags, config: RunConfig, seed: int) -> R
         if settings.clip_gradients:
             torch.nn.utils.clip_grad_norm_(head.parameters(), settings.clip_gradients)
         state.optimizer.step()
-        head.after_step(out)
+        sums = head.step_sums(out)
+        head.after_step(None if sums is None else sums / len(indices))
         state.update_average()
         for name, value in parts.items():
             totals.setdefault(f"loss_{name}", []).append(value.item())
