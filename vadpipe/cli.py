@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from vadpipe import __version__
+from vadpipe.cli_checkpoint import import_checkpoint
+from vadpipe.cli_data import data_group, import_labels
 from vadpipe.cli_evaluate import evaluate
 from vadpipe.cli_import import import_group
 from vadpipe.cli_options import (
@@ -113,6 +115,7 @@ def _extract(
 @cli.command()
 @click.argument("videos", nargs=-1, required=True, type=PATH)
 @click.option("--run", type=PATH, help="Run folder.  [default: the only one under runs/]")
+@click.option("--student", type=PATH, help="Run folder for videos without sound.  [default: student/ in the run]")
 @click.option("--out", type=PATH, help="A .json file for one video, else a folder.")
 @click.option("--features", type=PATH, help="Store to look in first and to keep features in.")
 @click.option("--picture", is_flag=True, help="Also draw the timeline as PNG beside the JSON.")
@@ -144,6 +147,7 @@ def detect(videos: tuple[Path, ...], out: Path | None, as_json: bool, quiet: boo
             print_json(content)
             continue
         print_detection(detection)
+        say(f"audio: {'used' if detection.audio.used else 'not used'}: {detection.audio.reason}")
         for text in detection.warnings:
             say(f"warning: {text}")
     for place in result.written:
@@ -171,6 +175,9 @@ def demo(out: Path, seed: int, device: str, quiet: bool) -> None:
 cli.add_command(train)
 cli.add_command(evaluate)
 cli.add_command(import_group)
+cli.add_command(data_group)
+import_group.add_command(import_labels)
+import_group.add_command(import_checkpoint)
 
 
 @cli.command()

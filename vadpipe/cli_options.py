@@ -24,7 +24,9 @@ device_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, only results and errors.")
-labels_option = click.option("--labels", type=PATH, help="labels.csv (video,label) or a folder of label folders.")
+labels_option = click.option(
+    "--labels", type=PATH, help="labels.csv (video,label), manifest.jsonl, or a folder of label folders."
+)
 annotations_option = click.option("--annotations", type=PATH, help="Frames of the true incidents.")
 decoder_option = click.option("--decoder", default="pyav", show_default=True, help="pyav or decord.")
 jobs_option = click.option(

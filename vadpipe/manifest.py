@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import os
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -26,6 +29,8 @@ SPLITS = ("train", "val", "test")
 """Values of :attr:`VideoRecord.split`."""
 
 MAX_ID_CHARS = 1000
+
+_MAX_TEXT_BYTES = 256 << 20
 
 _CROP = re.compile(r"__[0-9]\Z")
 _RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}|/[1-9][0-9]{0,8})?")
@@ -177,14 +182,17 @@ def read_manifest(path: str | Path) -> list[VideoRecord]:
 
 
 def read_text(path: str | Path) -> str:
-    """Text of a UTF-8 file that a user wrote: byte order mark dropped, line ends as line feeds.
+    """Text of a UTF-8 file that a user wrote: gzip unpacked, byte order mark dropped, line ends as line feeds.
 
-    :class:`UsageError` if it cannot be opened, :class:`DataError` with the line of the first byte that is not UTF-8.
+    :class:`UsageError` if it cannot be opened, :class:`DataError` with the line of the first byte that is not UTF-8,
+    and for a packed file that is damaged or unpacks to more than 256 MiB.
     """
     try:
         raw = Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if raw.startswith(b"\x1f\x8b"):
+        raw = _unpacked(raw, path)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -193,6 +201,17 @@ def read_text(path: str | Path) -> str:
             f"{path}:{line}: byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8 (it looks like Latin-1)"
         ) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _unpacked(raw: bytes, path: str | Path) -> bytes:
+    try:
+        with gzip.open(io.BytesIO(raw)) as file:
+            text = file.read(_MAX_TEXT_BYTES + 1)  # a small packed file can hold more than the memory
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be unpacked: {error}") from error
+    if len(text) > _MAX_TEXT_BYTES:
+        raise DataError(f"{path}: unpacks to more than {_MAX_TEXT_BYTES >> 20} MiB; no list is that long")
+    return text
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vadpipe.datasets.annotations import read_annotations
 from vadpipe.errors import DataError, UsageError
@@ -163,6 +165,8 @@ def test_of_two_ids_that_fit_the_longer_one_is_meant(tmp_path: Path) -> None:
         ("a B6 1 2 B2 1 2", [("car accident", 1, 2), ("shooting", 1, 2)]),
         ("a -1 -1", []),
         ("a Theft -1 -1", []),
+        ("a 1010 B6 1 2", [("car accident", 1, 2)]),
+        ("x/a.mp4 990 car accident 1 2 -1 -1", [("car accident", 1, 2)]),
     ],
 )
 def test_classes_and_spans(tmp_path: Path, line: str, expected: Spans) -> None:
@@ -213,7 +217,7 @@ def test_notes_name_a_few_and_count_the_rest(tmp_path: Path) -> None:
         ("riot1 1 2 5", "got '5', expected frames in pairs"),
         ("riot1 1 2 B4", "got 'B4', expected frames in pairs"),
         ("riot1 B4 1 B4", "got 'B4 1 B4', expected frames in pairs"),
-        ("riot1 1.5 2", "category: got '1.5'"),
+        ("riot1 1.5 2", "got '1.5 2', expected frames in pairs"),
         ("riot1 9 5", "span 9 5: expected 0 <= start < end"),
         ("riot1 5 5", "span 5 5"),
         ("riot1 -5 5", "span -5 5"),
@@ -221,6 +225,16 @@ def test_notes_name_a_few_and_count_the_rest(tmp_path: Path) -> None:
         ("riot1 5 -1", "span 5 -1"),
         ("riot1 B3 5 9", "category: got 'B3', expected one of"),
         ("riot1 riots 5 9", "category: got 'riots'"),
+        ("riot1;5;9", "no frames after the id"),
+        ("riot1 5-9", "got '5-9', expected frames in pairs"),
+        ("riot1 5, 9,", "got '5, 9,', expected frames in pairs"),
+        ("riot1 0x5 9", "got '0x5 9', expected frames in pairs"),
+        ("riot1 1e3 2e3", "got '1e3 2e3', expected frames in pairs"),
+        ("riot1 5 99999999999999999999", "got '99999999999999999999', expected frames in pairs"),
+        ("riot1 5 \N{ARABIC-INDIC DIGIT NINE}", "expected frames in pairs"),
+        ("..", r"video id: got '\.\.'"),
+        ("a\0b 5 9", r"video id: .*holds '\\x00'"),
+        ("x" * 1001 + " 5 9", "video id: got 1001 characters"),
         ("riot1 A 5 9", "a span of 'normal'"),
         ("riot1 5 9 5 9", "riot 5 9 is there twice"),
         ("calm 5 9", r"a span of 'normal', but the video's label is \['normal'\]"),
@@ -236,7 +250,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
 
 
 def test_a_repeated_span_on_another_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"annotations\.txt:2: riot 1 2 is there twice"):
+    with pytest.raises(DataError, match=r"annotations\.txt:2: video 'a': riot 1 2 is there twice"):
         read(tmp_path, "a 1 2\na 1 2\n", {"a": ("riot",)})
 
 
@@ -250,3 +264,46 @@ def test_a_file_about_other_videos(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         read_annotations(tmp_path / "none.txt", {}, {})
+
+
+def test_a_stated_length_may_differ_by_a_snippet(tmp_path: Path) -> None:
+    notes: list[str] = []
+    text = "a 1016 riot 900 1010\nb 990 riot 1 2\n"
+    found = read(tmp_path, text, {"a": ("riot",), "b": ("riot",)}, notes=notes)
+    assert found == {"a": [("riot", 900, 1000)], "b": [("riot", 1, 2)]}
+    assert "2 videos differ in length from their features by up to one snippet" in notes[0]
+    assert "'a' (+16), 'b' (-10)" in notes[0]
+    with pytest.raises(DataError, match=r"2 videos have another length.*'a' \(\+17\), 'c' \(-17\)\. Up to one snippet"):
+        read(tmp_path, "a 1017 riot 1 2\nc 983 riot 1 2\nb 1 2\n", dict.fromkeys("abc", ("riot",)))
+
+
+@pytest.mark.parametrize("video", ["v=x&#1_=", "-a", "x" * 300, "é", "a.b.c", "#", "a|b;c,d"])
+def test_strange_ids(tmp_path: Path, video: str) -> None:
+    assert read(tmp_path, f"{video}.mp4 1 2", {video: ("riot",)}) == {video: [("riot", 1, 2)]}
+    assert read(tmp_path, f"\ufeff{video} B4 1 2\r\n", {video: ("riot",)}) == {video: [("riot", 1, 2)]}
+
+
+def test_latin_1_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("a 1 2\nü 1 2\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"a\.txt:2: byte 0xfc is not UTF-8"):
+        read_annotations(path, {}, {})
+
+
+WORDS = st.sampled_from(
+    ["a", "b b", "a.mp4", "x/", " ", "  ", "\t", "\n", "\r", "\0", "..", "0", "5", "9", "-1", "7000", "B1", "B3",
+     "riot", "normal", "car accident", "1.5", "\ufeff", "é", "9" * 30]
+)  # fmt: skip
+
+
+@given(st.lists(WORDS, max_size=16).map("".join) | st.lists(WORDS, max_size=16).map(" ".join) | st.text(max_size=50))
+def test_any_text_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.txt"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    known = records({"a": ("riot",), "b b": ("riot", "fighting"), "é": ("normal",)})
+    try:
+        found = read_annotations(path, known, grids(dict.fromkeys(known, 40)))
+    except DataError:
+        return
+    assert all(0 <= span.start_frame < span.end_frame <= 40 for spans in found.values() for span in spans)
+    assert found["é"] == ()

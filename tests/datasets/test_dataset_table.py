@@ -36,7 +36,27 @@ def test_the_published_sets() -> None:
     assert xd.classes == ("normal", "fighting", "shooting", "riot", "abuse", "car accident", "explosion")
     assert [xd.codes[code] for code in ("A", "B1", "B2", "B4", "B5", "B6", "G")] == list(xd.classes)
     assert DATASETS["ucf_crime"].classes[8] == "RoadAccidents"
-    assert DATASETS["cctv_fights"].codes == {"A": "normal", "B1": "fighting"}
+    assert DATASETS["cctv_fights"].codes == {"A": "normal", "B1": "fighting", "Fight": "fighting"}
+    assert {name: (spec.fps, dict(spec.counts)) for name, spec in DATASETS.items()} == {
+        "xd_violence": (24, {"train": 3954, "test": 800}),
+        "ucf_crime": (30, {"train": 1610, "test": 290}),
+        "cctv_fights": (None, {"test": 157}),
+        "folder": (None, {}),
+    }
+
+
+def test_names_of_classes() -> None:
+    xd, ucf = DATASETS["xd_violence"], DATASETS["ucf_crime"]
+    assert [xd.class_of(name) for name in ("B6", "b6", "Car Accident", "B3", "0", "")] == [
+        "car accident",
+        "car accident",
+        "car accident",
+        None,
+        None,
+        None,
+    ]
+    assert [ucf.class_of(name) for name in ("Normal", "roadaccidents", "Arson011")] == ["normal", "RoadAccidents", None]
+    assert xd.names.startswith("A, B1, B2, B4, B5, B6, G, normal, fighting")
 
 
 def test_the_table_cannot_be_changed() -> None:

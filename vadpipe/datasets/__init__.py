@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from types import MappingProxyType
 
 from vadpipe.errors import DataError, UsageError
@@ -23,6 +24,15 @@ class DatasetSpec:
         Frames that one row of its released features covers.
     codes
         Token of its lists and file names -> class name, e.g. ``B6`` -> ``car accident``.
+    fps
+        Nominal frame rate of its videos, in which seconds of *released* features are given, for those files say none.
+        Features that vadpipe extracts carry each video's own rate. None where the videos have no common one.
+    counts
+        Split -> official number of videos.
+    known_bad
+        Id -> what is wrong with that video or its label in every copy of the data set.
+    label_first
+        Whether names begin with the class (``Arson011_x264``); else they end in ``_label_`` and codes.
     """
 
     name: str
@@ -30,6 +40,10 @@ class DatasetSpec:
     prompts: Mapping[str, str]
     frames_per_snippet: int = 16
     codes: Mapping[str, str] = field(default_factory=dict)
+    fps: Fraction | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    known_bad: Mapping[str, str] = field(default_factory=dict)
+    label_first: bool = False
 
     def __post_init__(self) -> None:
         if not self.classes or self.classes[0] != NORMAL or len(set(self.classes)) != len(self.classes):
@@ -46,14 +60,45 @@ class DatasetSpec:
         """The classes without ``normal``."""
         return self.classes[1:]
 
+    @property
+    def names(self) -> str:
+        """Everything that :meth:`class_of` knows, for messages."""
+        return ", ".join(dict.fromkeys((*self.codes, *self.classes)))
+
+    def class_of(self, name: str) -> str | None:
+        """Class of a code or class name, in any case; None for anything else."""
+        if name in self.codes:  # as lists write it, row for row
+            return self.codes[name]
+        known = {label.casefold(): label for label in self.classes}
+        known |= {code.casefold(): label for code, label in self.codes.items()}
+        return known.get(name.casefold())
+
 
 def _spec(
-    name: str, anomalies: tuple[str, ...], codes: Mapping[str, str] | None = None, frames_per_snippet: int = 16
+    name: str,
+    anomalies: tuple[str, ...],
+    codes: Mapping[str, str] | None = None,
+    frames_per_snippet: int = 16,
+    fps: Fraction | None = None,
+    counts: Mapping[str, int] | None = None,
+    known_bad: Mapping[str, str] | None = None,
+    label_first: bool = False,
 ) -> DatasetSpec:
-    # The papers prompt with the class names themselves; an underscore is how folders write a blank.
+    # The papers prompt with the class names themselves, and CLIP's tokenizer ignores case; an underscore is how
+    # folders write a blank.
     classes = (NORMAL, *anomalies)
     prompts = MappingProxyType({label: label.replace("_", " ") for label in classes})
-    return DatasetSpec(name, classes, prompts, frames_per_snippet, MappingProxyType(dict(codes or {})))
+    return DatasetSpec(
+        name,
+        classes,
+        prompts,
+        frames_per_snippet,
+        MappingProxyType(dict(codes or {})),
+        fps,
+        MappingProxyType(dict(counts or {})),
+        MappingProxyType(dict(known_bad or {})),
+        label_first,
+    )
 
 
 _XD_CODES = {
@@ -64,6 +109,14 @@ _XD_CODES = {
     "B5": "abuse",
     "B6": "car accident",
     "G": "explosion",
+}
+# Ids stand in the released lists. The first two: reported by several users of the released videos.
+_XD_KNOWN_BAD = {
+    "v=8cTqh9tMz_I__#1_label_A": "the released video has no index (moov atom) and cannot be decoded",
+    "v=9eME1y6V-T4__#01-12-00_01-18-00_label_A": "the released video is damaged; some decoders stop at it",
+    "v=qQCTvJq83_s__#1_label_A": "the train list has the same clip as normal and as fighting",
+    "v=qQCTvJq83_s__#1_label_B1-0-0": "the train list has the same clip as normal and as fighting",
+    "Ip.Man.2008__#01-40-37_01-42-07_label_B4-0-0": "named riot, annotated as fighting (B1)",
 }
 _UCF_ANOMALIES = (
     "Abuse",
@@ -85,9 +138,31 @@ DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
     {
         spec.name: spec
         for spec in (
-            _spec("xd_violence", tuple(_XD_CODES.values())[1:], _XD_CODES),
-            _spec("ucf_crime", _UCF_ANOMALIES, {"Normal": NORMAL}),
-            _spec("cctv_fights", ("fighting",), {"A": NORMAL, "B1": "fighting"}, frames_per_snippet=4),
+            _spec(
+                "xd_violence",
+                tuple(_XD_CODES.values())[1:],
+                _XD_CODES,
+                fps=Fraction(24),
+                counts={"train": 3954, "test": 800},
+                known_bad=_XD_KNOWN_BAD,
+            ),
+            _spec(
+                "ucf_crime",
+                _UCF_ANOMALIES,
+                {"Normal": NORMAL},
+                fps=Fraction(30),
+                counts={"train": 1610, "test": 290},
+                label_first=True,
+            ),
+            # CCTV-Fights_sub. The videos come from many cameras and have no common rate; the data set's own
+            # groundtruth.json states each.
+            _spec(
+                "cctv_fights",
+                ("fighting",),
+                {"A": NORMAL, "B1": "fighting", "Fight": "fighting"},
+                frames_per_snippet=4,
+                counts={"test": 157},
+            ),
             _spec("folder", ()),
         )
     }

@@ -62,7 +62,7 @@ def labels_from_folders(videos_dir: str | Path) -> list[VideoRecord]:
     records: list[VideoRecord] = []
     for path in sorted(entry for entry in root.iterdir() if not entry.name.startswith(".")):
         if path.is_dir():
-            labels = _labels(path.name)
+            labels = parse_labels(path.name)
             records += [VideoRecord(video_id(video), labels) for video in _videos(path)]
         elif path.suffix.lower() in MEDIA_SUFFIXES:
             raise DataError(f"{path} lies in no label folder; expected {root.name}/<label>/{path.name}")
@@ -135,10 +135,11 @@ def _record(cells: Mapping[str, str]) -> VideoRecord:
         raise DataError(f"frames: got {cells['frames']!r}, expected a number of frames") from error
     fps = parse_fps(cells["fps"]) if cells.get("fps") else None
     split = cells.get("split") or "train"
-    return VideoRecord(video_id(cells["video"]), _labels(cells["label"]), (), split, frames, fps)
+    return VideoRecord(video_id(cells["video"]), parse_labels(cells["label"]), (), split, frames, fps)
 
 
-def _labels(text: str) -> frozenset[str]:
+def parse_labels(text: str) -> frozenset[str]:
+    """Labels of ``fighting|riot`` or ``normal``, in any case; :class:`DataError` where one is empty."""
     labels = [label.strip() for label in text.split("|")]
     if not all(labels):
         raise DataError(f"label: got {text!r}, expected {NORMAL!r} or categories joined by '|', none of them empty")

@@ -1,7 +1,8 @@
 """Where things are when a command is given no arguments: the conventions of a project folder.
 
-``features/`` (or ``--features``), ``labels.csv`` in the folder or in ``videos/`` or label folders ``videos/<label>/``,
-``annotations.txt`` beside the labels, ``runs/<name>/``. Whatever is missing is said, with the command that makes it.
+``features/`` (or ``--features``); labels in ``labels.csv`` in the folder or in ``videos/``, in ``manifest.jsonl`` in
+the folder or in ``features/``, or as folders ``videos/<label>/``; ``annotations.txt`` beside the labels;
+``runs/<name>/``. Whatever is missing is said, with the command that makes it.
 """
 
 from __future__ import annotations
@@ -12,32 +13,42 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vadpipe.datasets.annotations import read_annotations
 from vadpipe.datasets.folder import labels_from_folders, read_labels
+from vadpipe.datasets.ground_truth import read_truth, truth_of_records
 from vadpipe.errors import DataError, UsageError
-from vadpipe.manifest import VideoRecord
+from vadpipe.manifest import VideoRecord, read_manifest
 from vadpipe.spec import FeatureSpec
-from vadpipe.store import FeatureStore
+from vadpipe.store import MANIFEST, FeatureStore
 from vadpipe.tracks import TimeGrid
 
 SEEN_FILE = "videos.json"
 """In a run folder: ids that the head was trained and selected on."""
 
 
-def find_labels(given: Path | None, project: Path) -> tuple[list[VideoRecord], Path]:
-    """Records from ``labels.csv`` or label folders, and where they were found."""
+def find_labels(given: Path | None, project: Path, features: Path | None = None) -> tuple[list[VideoRecord], Path]:
+    """Records from ``labels.csv``, a ``manifest.jsonl`` or label folders, and where they were found.
+
+    ``features`` is the store, where imported features have their manifest; None means ``project/features``.
+    """
     if given is not None:
-        return (labels_from_folders(given) if given.is_dir() else read_labels(given)), given
-    for place in (project / "labels.csv", project / "videos" / "labels.csv"):
+        return _read_labels(given), given
+    tables = [project / "labels.csv", project / "videos" / "labels.csv", project / MANIFEST]
+    for place in (*tables, (features or project / "features") / MANIFEST):
         if place.is_file():
-            return read_labels(place), place
+            return _read_labels(place), place
     videos = project / "videos"
     if videos.is_dir() and any(path.is_dir() for path in videos.iterdir()):
         return labels_from_folders(videos), videos
     raise UsageError(
         f"no labels: expected {project / 'labels.csv'} with the columns video,label, or folders "
-        f"{videos}/<label>/; or pass --labels"
+        f"{videos}/<label>/; or pass --labels, labels.csv or manifest.jsonl"
     )
+
+
+def _read_labels(place: Path) -> list[VideoRecord]:
+    if place.is_dir():
+        return labels_from_folders(place)
+    return read_manifest(place) if place.suffix.lower() == ".jsonl" else read_labels(place)
 
 
 def find_annotations(given: Path | None, labels: Path) -> Path | None:
@@ -48,15 +59,15 @@ def find_annotations(given: Path | None, labels: Path) -> Path | None:
     return beside if beside.is_file() else None
 
 
-def find_spec(store: FeatureStore, wanted: str) -> FeatureSpec:
-    """Return the only stored specification of stream ``wanted`` (or whose folder name starts with it)."""
+def find_spec(store: FeatureStore, wanted: str, option: str = "--stream") -> FeatureSpec:
+    """Return the only stored specification of stream ``wanted``, or of that folder; ``option`` is what asked for it."""
     specs = store.specs()
     if not specs:
         raise UsageError(f"no features under {store.root}; run: vadpipe extract videos/ --out {store.root}")
     fitting = [spec for spec in specs if wanted in (spec.stream, spec.folder)]
     if len(fitting) != 1:
         folders = ", ".join(spec.folder for spec in specs)
-        raise UsageError(f"--stream {wanted}: {len(fitting)} fit; {store.root} holds {folders}; name one of these")
+        raise UsageError(f"{option} {wanted}: {len(fitting)} fit; {store.root} holds {folders}; name one of these")
     return fitting[0]
 
 
@@ -75,18 +86,32 @@ def stored_records(
 
 
 def with_truth(
-    records: Sequence[VideoRecord], store: FeatureStore, spec: FeatureSpec, annotations: Path | None
+    records: Sequence[VideoRecord],
+    store: FeatureStore,
+    spec: FeatureSpec,
+    annotations: Path | None,
+    order: Path | None = None,
 ) -> tuple[list[VideoRecord], list[str]]:
     """Records with their true intervals filled in, clipped to each video's length; and notes for the user.
 
-    Anomalous videos that the file does not mention keep no intervals: their truth is unknown.
+    Without ``annotations``, intervals that the records have already (``manifest.jsonl``) are fitted to the features;
+    with them, they are replaced. Anomalous videos that the file does not mention keep no intervals: their truth is
+    unknown. ``order`` is the list that an array of truth follows.
     """
-    if annotations is None:
+    if annotations is None and not any(record.intervals for record in records):
         return list(records), []
-    grids: dict[str, TimeGrid] = {record.id: store.read(spec, record.id).grid for record in records}
+    grids: dict[str, TimeGrid] = {record.id: store.grid(spec, record.id) for record in records}
+    by_id = {record.id: record for record in records}
     notes: list[str] = []
-    truth = read_annotations(annotations, {record.id: record for record in records}, grids, notes)
-    return [replace(record, intervals=truth.get(record.id, ())) for record in records], notes
+    if annotations is None:
+        truth = truth_of_records(records, by_id, grids, "labels", notes)
+    else:
+        truth = read_truth(annotations, by_id, grids, notes, order)
+    fitted = [
+        replace(record, intervals=truth.get(record.id, ()), num_frames=grids[record.id].num_frames)
+        for record in records
+    ]
+    return fitted, notes
 
 
 def find_run(given: Path | None, project: Path) -> Path:
@@ -113,6 +138,7 @@ def clear_run(folder: Path) -> None:
         "model.safetensors",
         "README.md",
         "curve.png",
+        "tensorboard",
         SEEN_FILE,
     }
     names = {path.name for path in folder.iterdir() if not (path.name.startswith(".") and path.name.endswith(".tmp"))}
@@ -130,12 +156,15 @@ def test_records(
     split: str,
     allow_seen: bool,
     say: Callable[[str], None],
+    order: Path | None = None,  # noqa: PT028  # this is no test: it is about the test split
 ) -> list[VideoRecord]:
     """Records to evaluate ``run`` on, with their truth; refuses videos that the head has seen in training.
 
+    ``order`` is the list that ``annotations`` follow where they are an array without ids.
+
     Labels without a split column hold one set; then all of them are taken, whatever ``split`` says.
     """
-    records, found = find_labels(labels, Path())
+    records, found = find_labels(labels, Path(), store.root)
     if split != "all" and any(record.split != "train" for record in records):
         records = [record for record in records if record.split == split]
     if not records:
@@ -143,24 +172,25 @@ def test_records(
     records, without = stored_records(records, store, spec)
     if without:
         say(f"warning: {len(without)} videos have no features and are left out: {', '.join(without[:5])}")
-    seen = _seen(run)
+    seen = {video for part in seen_parts(run).values() for video in part}
     known = [record.id for record in records if record.id in seen]
     if known and not allow_seen:
         raise UsageError(
             f"{len(known)} of {len(records)} videos were used to train or select this head ({known[0]!r} …); "
             "pass the test labels, or --allow-seen to measure the fit on them"
         )
-    records, notes = with_truth(records, store, spec, find_annotations(annotations, found))
+    records, notes = with_truth(records, store, spec, find_annotations(annotations, found), order)
     for note in notes:
         say(f"note: {note}")
     return records
 
 
-def _seen(run: Path) -> set[str]:
+def seen_parts(run: Path) -> dict[str, list[str]]:
+    """Part (``train``, ``val``, ``teacher``) -> ids that a head has seen there; nothing for a head from elsewhere."""
     try:
         told = json.loads((run / SEEN_FILE).read_text(encoding="utf-8"))
-        return {str(video) for part in told.values() for video in part}
+        return {str(part): [str(video) for video in videos] for part, videos in told.items()}
     except FileNotFoundError:
-        return set()  # a head from elsewhere: what it has seen is not known
+        return {}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DataError(f"{run / SEEN_FILE} cannot be read: {error}") from error

@@ -5,21 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vadpipe.config import RunConfig
 from vadpipe.datasets import dataset_spec
 from vadpipe.datasets.folder import split_validation
 from vadpipe.errors import DataError, UnknownVideos, UsageError
 from vadpipe.manifest import VideoRecord
-from vadpipe.pipeline.project import find_annotations, find_labels, find_spec, stored_records, with_truth
+from vadpipe.pipeline.project import find_annotations, find_labels, find_spec, seen_parts, stored_records, with_truth
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import NORMAL
 
+if TYPE_CHECKING:
+    from vadpipe.models.checkpoint import TrainedHead
+
 
 @dataclass(frozen=True, slots=True)
 class TrainRequest:
-    """Places and settings; what is None is looked for in the current folder (:mod:`vadpipe.pipeline.project`)."""
+    """Places and settings; what is None is looked for in the current folder (:mod:`vadpipe.pipeline.project`).
+
+    teacher
+        Run folder of the head that a student is to learn from.
+    """
 
     config: RunConfig
     features: Path = Path("features")
@@ -29,6 +37,11 @@ class TrainRequest:
     seed: int = 0
     restart: bool = False
     weights: str | None = None
+    teacher: Path | None = None
+
+    def folder(self, spec: FeatureSpec) -> Path:
+        """Run folder: ``out``, or ``runs/<head>-<stream>-seed<seed>``."""
+        return self.out or Path("runs") / f"{self.config.head}-{spec.stream}-seed{self.seed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,10 @@ class TrainingData:
 
     train, val, test
         Records that have features, with their true intervals where those are known. val may be empty.
+    audio_spec
+        Features of the sound where the head uses them; videos without them count as silent.
+    teacher
+        The head that teaches, on the CPU; None for no distillation.
     """
 
     request: TrainRequest
@@ -47,15 +64,20 @@ class TrainingData:
     val: tuple[VideoRecord, ...]
     test: tuple[VideoRecord, ...]
     folder: Path
+    audio_spec: FeatureSpec | None = None
+    teacher: TrainedHead | None = None
 
 
 def find_training_data(request: TrainRequest, say: Callable[[str], None] | None = None) -> TrainingData:
     """Find features, labels and truth, and cut the validation set; ``say`` gets notes for people."""
     config, tell = request.config, say or (lambda _text: None)
+    _check_distillation(request)
     store = FeatureStore(request.features)
     spec = find_spec(store, config.stream)
-    records, labels = find_labels(request.labels, Path())
+    audio_spec = find_spec(store, config.audio_stream, "audio_stream") if config.audio_stream else None
+    records, labels = find_labels(request.labels, Path(), request.features)
     classes = _checked_classes(config.classes, records) or dataset_spec("folder", records).classes
+    teacher = _find_teacher(request, classes, spec, audio_spec)
     records, without = stored_records(records, store, spec)
     if without:
         tell(f"warning: {len(without)} labelled videos have no features and are left out: {', '.join(without[:5])}")
@@ -65,17 +87,66 @@ def find_training_data(request: TrainRequest, say: Callable[[str], None] | None 
         if request.annotations is not None:
             raise
         notes = [f"{error}; training goes on without frame truth"]
+    train, val, test = _parts(records, config.train.validation_share)
+    if teacher is not None:
+        notes += _teachers_notes(request, teacher, spec, val)
+        train, missing = stored_records(train, store, teacher.spec)
+        notes += [f"{len(missing)} training videos lack the teacher's features and are left out"] if missing else []
+    for listened in {item.digest: item for item in (audio_spec, teacher and teacher.audio_spec) if item}.values():
+        notes += _silent(store, listened, [*train, *val])
+    if spec.untrained:
+        notes.append("the features come from an encoder with random weights")
     for note in notes:
         tell(f"note: {note}")
-    train, val, test = _parts(records, config.train.validation_share)
-    folder = request.out or Path("runs") / f"{config.head}-{spec.stream}-seed{request.seed}"
-    if spec.untrained:
-        tell("note: the features come from an encoder with random weights")
     for name, part in (("train", train), ("validation", val)):
         normal = sum(NORMAL in record.labels for record in part)
         tell(f"{name}: {len(part)} videos, {normal} normal, {len(part) - normal} anomalous")
-    tell(f"run: {folder}")
-    return TrainingData(request, store, spec, classes, tuple(train), tuple(val), tuple(test), folder)
+    folder = request.folder(spec)
+    return TrainingData(
+        request, store, spec, classes, tuple(train), tuple(val), tuple(test), folder, audio_spec, teacher
+    )
+
+
+def _check_distillation(request: TrainRequest) -> None:
+    """Refuse a student that distils without a teacher, before anything is read."""
+    distill = getattr(request.config.model, "distill", "none")
+    if distill != "none" and request.teacher is None:
+        raise UsageError(
+            f"{request.config.head} learns from a teacher (model.distill = {distill!r}): pass --teacher RUN, "
+            "or --set model.distill=none to train it without"
+        )
+
+
+def _find_teacher(
+    request: TrainRequest, classes: tuple[str, ...], spec: FeatureSpec, audio_spec: FeatureSpec | None
+) -> TrainedHead | None:
+    if request.teacher is None:
+        return None
+    from vadpipe.pipeline.train_teacher import check_teacher, load_teacher  # needs torch
+
+    teacher = load_teacher(request.teacher, request.config)
+    check_teacher(teacher, classes, spec, audio_spec)
+    return teacher
+
+
+def _teachers_notes(
+    request: TrainRequest, teacher: TrainedHead, spec: FeatureSpec, val: Sequence[VideoRecord]
+) -> list[str]:
+    stream = "video" if spec.digest == teacher.spec.digest else "audio"
+    notes = [f"{request.teacher} ({teacher.config.head}) teaches; the student sees its {stream} stream, {spec.folder}"]
+    trained = {video for part, ids in seen_parts(request.teacher or Path()).items() if part != "val" for video in ids}
+    if seen := sum(record.id in trained for record in val):
+        notes.append(f"the teacher was trained on {seen} of the {len(val)} validation videos; their figures flatter")
+    return notes
+
+
+def _silent(store: FeatureStore, spec: FeatureSpec, records: Sequence[VideoRecord]) -> list[str]:
+    """Say how many videos have no audio features; :class:`DataError` where none has any."""
+    ids = set(store.ids(spec))
+    silent = sum(record.id not in ids for record in records)
+    if silent == len(records):
+        raise DataError(f"none of the {silent} videos has {spec.folder} features; extract or import the audio stream")
+    return [f"{silent} of {len(records)} videos have no {spec.folder} features and count as silent"] if silent else []
 
 
 def _checked_classes(classes: tuple[str, ...], records: Sequence[VideoRecord]) -> tuple[str, ...]:
