@@ -14,44 +14,75 @@ from vadpipe.cli_options import (
     features_option,
     json_option,
     labels_option,
+    quiet_option,
     resolve_device,
 )
-from vadpipe.cli_output import print_evaluation, print_json, say
+from vadpipe.cli_output import print_comparison, print_evaluation, print_json, print_runs, progress, say
 
 
 @click.command()
-@click.option("--run", type=PATH, help="Run folder.  [default: the only one under runs/]")
+@click.option(
+    "--run",
+    "runs",
+    type=PATH,
+    multiple=True,
+    help="Run folder; several give mean and standard deviation.  [default: the only one under runs/]",
+)
 @features_option
 @labels_option
 @annotations_option
+@click.option("--order", type=PATH, help="Test list that gives the order of a gt*.npy.")
 @click.option("--split", default="test", show_default=True, help="Which records of the labels; all for every one.")
 @click.option("--allow-seen", is_flag=True, help="Evaluate even videos that the head was trained or selected on.")
-@click.option("--out", type=PATH, help="Write the figures as JSON.")
+@click.option("--dataset", default="", help="xd_violence, ucf_crime or cctv_fights: published figures beside.")
+@click.option(
+    "--threshold", type=float, default=0.5, show_default=True, help="Anomaly score above which a frame is an alarm."
+)
+@click.option(
+    "--bootstrap",
+    "draws",
+    type=click.IntRange(0),
+    default=1000,
+    show_default=True,
+    help="Draws of the 95 % intervals; 0 for none.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of these draws.")
+@click.option("--out", type=PATH, help="Write all figures as JSON.")
+@click.option("--csv", type=PATH, help="Write a row for each run.")
+@click.option("--latex", type=PATH, help="Write a LaTeX table row for each run.")
+@click.option("--per-video", type=PATH, help="Write a CSV row for each video.")
+@click.option("--picture", type=PATH, help="Draw precision over recall, and ROC.")
 @device_option
 @json_option
-def evaluate(run: Path | None, as_json: bool, out: Path | None, device: str, **places: Any) -> None:
-    """Compare a head with known incidents: frame AP and AUC, mAP@IoU, chance beside each."""
-    import json
-
+@quiet_option
+def evaluate(
+    runs: tuple[Path, ...],
+    as_json: bool,
+    quiet: bool,
+    device: str,
+    threshold: float,
+    draws: int,
+    seed: int,
+    **given: Any,
+) -> None:
+    """Compare heads with known incidents: frame AP and AUC, mAP@IoU, false alarms, chance beside each."""
     from vadpipe.pipeline.project import find_run
 
-    folder = find_run(run, Path())
-    from vadpipe.models.checkpoint import load_head
-    from vadpipe.pipeline.evaluate import evaluate as evaluate_head
-    from vadpipe.pipeline.project import test_records
-    from vadpipe.store import FeatureStore
-    from vadpipe.track_file import atomic_write
+    folders = runs or (find_run(None, Path()),)
+    from vadpipe.pipeline.evaluate import EvaluateOptions
+    from vadpipe.pipeline.evaluate_report import to_json
+    from vadpipe.pipeline.evaluate_run import EvaluateRequest, ReportFiles, evaluate_runs, write_reports
 
-    trained = load_head(folder, resolve_device(device))
-    store = FeatureStore(places["features"])
-    records = test_records(
-        folder, store, trained.spec, places["labels"], places["annotations"], places["split"], places["allow_seen"], say
-    )
-    result = evaluate_head(trained, store, records)
-    if out is not None:
-        atomic_write(out, (json.dumps(result.to_mapping(), indent=1) + "\n").encode())
-    if result.left_out:
-        say(f"warning: {len(result.left_out)} anomalous videos without annotation are left out: {result.left_out[:5]}")
-    if trained.spec.untrained:
-        say("note: the features come from an encoder with random weights")
-    print_json(result.to_mapping()) if as_json else print_evaluation(result)
+    names = ("csv", "latex", "per_video", "picture")
+    files = ReportFiles(given.pop("out"), **{name: given.pop(name) for name in names})
+    request = EvaluateRequest(folders, options=EvaluateOptions(threshold, draws, seed), **given)
+    with progress(quiet) as bars:
+        reports = evaluate_runs(request, resolve_device(device), bars, say)
+    write_reports(reports, files)
+    if as_json:
+        print_json(to_json(reports))
+        return
+    for report in reports:
+        print_evaluation(report.evaluation, f"{report.name}, {report.head}, {report.features}")
+        print_comparison(report)
+    print_runs(reports)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from vadpipe.pipeline.evaluate import Evaluation
+    from vadpipe.pipeline.evaluate_report import RunReport
+    from vadpipe.pipeline.evaluate_result import Evaluation
     from vadpipe.pipeline.extract import ExtractSummary
     from vadpipe.tracks import Detection
 
@@ -112,19 +113,66 @@ def print_detection(detection: Detection) -> None:
     print_table(title, ["category", "start", "end", "first frame", "end frame", "score"], rows)
 
 
-def print_evaluation(evaluation: Evaluation) -> None:
-    """Print the figures with chance beside them."""
+def print_evaluation(evaluation: Evaluation, name: str = "") -> None:
+    """Print the figures with their 95 % intervals and chance, what the protocols are, and a row for each class."""
+    from vadpipe.pipeline.evaluate_report import figures
+    from vadpipe.pipeline.evaluate_result import PROTOCOLS
+
+    rows = []
+    for figure in figures(evaluation):
+        bounds = f"{figure.bounds[0]:.4f} … {figure.bounds[1]:.4f}" if figure.bounds else ""
+        rows.append([figure.label, _number(figure.value), bounds, _number(figure.chance, "")])
+    size = f"{evaluation.videos} videos, {evaluation.frames} frames"
+    print_table(f"{name}: {size}" if name else size, ["figure", "value", "95 %", "chance"], rows)
+    for protocol, meaning in PROTOCOLS.items():
+        console().print(f"{protocol}: {meaning}", markup=False)
+    if evaluation.bounds:
+        options = evaluation.options
+        text = f"95 %: {options.draws} draws of whole videos with replacement, seed {options.seed}"
+        console().print(text, markup=False)
+    thresholds = evaluation.intervals.iou_thresholds
+    columns = ["class", "videos", "true", "found"]
+    columns += [f"{protocol} @{value:g}" for protocol in ("strict", "vadclip") for value in thresholds]
+    rows = []
+    for row in evaluation.classes:
+        counts = [row.name, str(row.videos), str(row.true), str(row.found)]
+        values = [*(row.strict or (None,) * len(thresholds)), *(row.vadclip or (None,) * len(thresholds))]
+        rows.append([*counts, *(_number(value, places=3) for value in values)])
+    print_table("average precision of each class", columns, rows)
+
+
+def print_comparison(report: RunReport) -> None:
+    """Print the published figures beside ours, in percent; nothing where none are known for this test set."""
+    from vadpipe.pipeline.evaluate_report import compared
+
     rows = [
-        ["frame AP", f"{evaluation.ap:.4f}", f"{evaluation.abnormal_share:.4f}"],
-        ["frame AUC", f"{evaluation.auc:.4f}", "0.5000"],
+        [
+            label,
+            "–" if ours is None else f"{ours:.2f}",
+            f"{published.percent:.2f}",
+            published.features,
+            published.source,
+        ]
+        for label, ours, published in compared(report)
     ]
-    for threshold, value, chance in zip(
-        evaluation.intervals.iou_thresholds, evaluation.intervals.mean, evaluation.chance, strict=True
-    ):
-        rows.append([f"mAP@{threshold:g} (strict)", f"{value:.4f}", f"{chance:.4f}"])
-    average = sum(evaluation.chance) / len(evaluation.chance)
-    rows.append(["mAP average (strict)", f"{evaluation.intervals.average:.4f}", f"{average:.4f}"])
-    print_table(f"{evaluation.videos} videos, {evaluation.frames} frames", ["figure", "value", "chance"], rows)
+    if rows:
+        title = f"{report.name} on {report.dataset}, percent; our features: {report.features}"
+        print_table(title, ["figure", "ours", "published", "its features", "source"], rows)
+
+
+def print_runs(reports: Sequence[RunReport]) -> None:
+    """Print mean and standard deviation over several runs; nothing for one."""
+    from vadpipe.pipeline.evaluate_report import figures, summary
+
+    over = summary(reports)
+    labels = {figure.key: figure.label for figure in figures(reports[0].evaluation)}
+    rows = [[labels[key], f"{mean:.4f}", f"{sd:.4f}"] for key, (mean, sd) in over.items()]
+    if rows:
+        print_table(f"{len(reports)} runs", ["figure", "mean", "standard deviation"], rows)
+
+
+def _number(value: float | None, nothing: str = "–", places: int = 4) -> str:
+    return nothing if value is None else f"{value:.{places}f}"
 
 
 def _clock(seconds: float) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vadpipe.errors import DataError
-from vadpipe.pipeline.metrics import vadclip_map
+from vadpipe.pipeline.metrics import VadclipMap, vadclip_map, vadclip_tables
 
 CLASSES = ["normal", "riot", "theft"]
 
@@ -119,3 +121,74 @@ def test_vadclip_refuses_probabilities(values: list[NDArray[np.float32]], messag
 def test_vadclip_refuses_unknown_labels() -> None:
     with pytest.raises(DataError, match="video 0: label 'Riot' is none of"):
         vadclip_map(VIDEOS, SEGMENTS, [["Riot"], LABELS[1]], CLASSES, frames_per_snippet=16)
+
+
+def test_vadclip_names_the_classes_that_its_traps_are_about() -> None:
+    classes = [*CLASSES, "arson"]
+    padded = [np.pad(video, ((0, 0), (0, 1))) for video in VIDEOS]
+    found = vadclip_tables(padded, SEGMENTS, LABELS, classes, 16).figures((0.5,))
+    assert found.without_proposals == found.without_truth == ("arson",)
+    assert found.per_class == {"normal": (0.5,), "riot": (1.0,), "theft": (1.0,), "arson": (0.0,)}
+    assert found.mean == (0.0,)
+    assert VadclipMap((0.5,), found.per_class).mean == (0.625,)
+    assert VadclipMap((0.5, 0.6), {"normal": (1.0, 0.5), "riot": (0.0, 0.5)}).average == 0.5
+
+
+def test_vadclip_a_segment_is_claimed_once() -> None:
+    # Two runs on one segment: the second is wrong, although it fits as well; ranked between, it costs the third.
+    values = [0.0, 0.9, 0.0, 0.8, 0.0, 0.7, 0.0, 0.0]
+    given = ([columns(values)], [[(0, 80), (80, 96)]], [["normal", "normal"]], ["normal"], (0.2,), 16)
+    assert vadclip_map(*given) == pytest.approx({0.2: (1 + 2 / 3) / 2})
+
+
+def test_vadclip_ties_go_by_video_then_start() -> None:
+    tied = columns([1.0, 0.0, 1.0, 0.0])
+    first, second = [(0, 16)], [(32, 48)]
+    assert vadclip_map([tied], [first], [["normal"]], ["normal"], (1.0,), 16) == {1.0: 1.0}
+    assert vadclip_map([tied], [second], [["normal"]], ["normal"], (1.0,), 16) == {1.0: 0.5}
+    assert vadclip_map([tied, tied], [[], second], [[], ["normal"]], ["normal"], (1.0,), 16) == {1.0: 0.25}
+
+
+def test_vadclip_of_videos_without_snippets() -> None:
+    empty = np.zeros((0, 3), np.float32)
+    more = vadclip_map([empty, *VIDEOS, empty], [[], *SEGMENTS, []], [[], *LABELS, []], CLASSES, (0.5,), 16)
+    assert more == vadclip_map(VIDEOS, SEGMENTS, LABELS, CLASSES, (0.5,), 16)
+    assert vadclip_map([empty], [[(0, 5)]], [["normal"]], CLASSES, (0.5,), 16) == {0.5: 0.0}
+
+
+def test_vadclip_a_short_last_snippet_ends_with_the_video() -> None:
+    values = [0.0, 0.0, 1.0]
+    assert vadclip_map([columns(values)], [[(32, 40)]], [["normal"]], ["normal"], (1.0,), 16, [40]) == {1.0: 1.0}
+    assert vadclip_map([columns(values)], [[(32, 40)]], [["normal"]], ["normal"], (1.0,), 16) == {1.0: 0.0}
+    one_frame = ([columns(values)], [[(32, 33)]], [["normal"]], ["normal"], (1.0,), 16, [33])
+    assert vadclip_map(*one_frame) == {1.0: 0.0}  # a run of one frame is dropped
+
+
+@settings(deadline=None, derandomize=True, database=None, max_examples=60)
+@given(st.integers(0, 10_000))
+def test_vadclip_of_snippets_is_that_of_their_frames(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frames = rng.integers(0, 150, 6).tolist()
+    videos = [np.round(rng.random((-(-n // 4), 3)), 1) for n in frames]
+    segments = [[(0, n // 2), (n // 3, n)] if n > 2 else [] for n in frames]
+    labels = [[CLASSES[rng.integers(3)] for _ in spans] for spans in segments]
+    long = [np.repeat(video, 4, axis=0)[:n] for video, n in zip(videos, frames, strict=True)]
+    by_snippet = vadclip_tables(videos, segments, labels, CLASSES, 4, frames)
+    by_frame = vadclip_tables(long, segments, labels, CLASSES)
+    for name in CLASSES:
+        np.testing.assert_allclose(by_snippet.proposed[name], by_frame.proposed[name], atol=1e-12)
+    assert (by_snippet.num_frames == by_frame.num_frames).all()
+
+
+def test_vadclip_chance_keeps_what_is_proposed_and_moves_it() -> None:
+    tables = vadclip_tables([columns([0.0, 1.0, 0.0, 0.0])], [[(16, 32)]], [["normal"]], ["normal"], 16)
+    assert tables.figures((0.5,)).mean == (1.0,)
+    # 16 of 64 frames in one of 49 places; IoU 0.5 needs an overlap of 11 frames: starts 11 … 21.
+    assert tables.chance((0.5,), repeats=4000).mean[0] == pytest.approx(11 / 49, abs=0.03)
+    assert tables.chance((0.5,), seed=1) == tables.chance((0.5,), seed=1)
+
+
+@pytest.mark.parametrize("frames", [[64], [64, 80], [64, 48]])
+def test_vadclip_refuses_lengths_that_do_not_fit(frames: list[int]) -> None:
+    with pytest.raises(ValueError, match="num_frames does not fit"):
+        vadclip_map(VIDEOS, SEGMENTS, LABELS, CLASSES, frames_per_snippet=16, num_frames=frames)
