@@ -24,6 +24,7 @@ LINES = """
     extractors models
     pipeline
     cli_options cli_output
+    cli_grid
     cli_import cli_checkpoint cli_train cli_evaluate cli_data
     cli
     __main__

@@ -89,7 +89,7 @@ class TimeGrid:
         if not 0 <= frame <= self.num_frames:
             raise ValueError(f"frame {frame} is not inside [0, {self.num_frames}]")
         if not self.boundaries_s:
-            return float(frame / self.fps)
+            return int(frame) * self.fps.denominator / self.fps.numerator  # rounded once, as float(frame / fps) is
         return float(np.interp(frame, self._boundary_frames(), self.boundaries_s))
 
     def frame_at(self, second: float) -> int:
@@ -271,6 +271,14 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class AudioUse:
+    """Whether a video's sound counted in its scores, and why or why not."""
+
+    used: bool = False
+    reason: str = "the head uses video only"
+
+
+@dataclass(frozen=True, slots=True)
 class Detection:
     """The result for one video: facts, intervals sorted by start, scores, and where they come from."""
 
@@ -279,3 +287,4 @@ class Detection:
     scores: ScoreTrack
     provenance: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    audio: AudioUse = AudioUse()

@@ -83,18 +83,8 @@ class ClipVitB16:
 
     def spec(self, frames_per_snippet: int, decoder: str, decoder_version: str) -> FeatureSpec:
         """The specification of image features made by this encoder from frames of that decoder."""
-        return FeatureSpec(
-            stream="clip",
-            dim=DIM,
-            model="clip-vit-b-16",
-            weights=self._weights.name,
-            weights_sha256=self.weights_sha256,
-            frames_per_snippet=frames_per_snippet,
-            geometry=GEOMETRY,
-            interpolation=geometries.interpolation(GEOMETRY),
-            dtype=self.dtype,
-            decoder=decoder,
-            decoder_version=decoder_version,
+        return image_spec(
+            self._weights.name, self.weights_sha256, self.dtype, frames_per_snippet, decoder, decoder_version
         )
 
     @property
@@ -140,6 +130,11 @@ class ClipVitB16:
         embedding: NDArray[np.float32] = rows.cpu().numpy()
         return embedding
 
+    def text_state(self) -> dict[str, torch.Tensor]:
+        """The text tower's parameters, CLIP's names -> float32 values on the device; shared, so not to be changed."""
+        self._load(image=False)
+        return {name: value for name, value in self._network.state_dict().items() if not name.startswith(_IMAGE)}
+
     def _load(self, *, image: bool) -> None:
         """Give one tower its values, once; they leave ``_file_state``, so that nothing is held twice."""
         tower = "image" if image else "text"
@@ -158,6 +153,25 @@ class ClipVitB16:
         if self._weights.is_random:
             return torch.from_numpy(_initial(name, self._shapes[name], self._weights.seed))
         return self._file_state.pop(name)
+
+
+def image_spec(
+    weights: str, weights_sha256: str, dtype: str, frames_per_snippet: int, decoder: str, decoder_version: str
+) -> FeatureSpec:
+    """The specification of image features, without the weights at hand."""
+    return FeatureSpec(
+        stream="clip",
+        dim=DIM,
+        model="clip-vit-b-16",
+        weights=weights,
+        weights_sha256=weights_sha256,
+        frames_per_snippet=frames_per_snippet,
+        geometry=GEOMETRY,
+        interpolation=geometries.interpolation(GEOMETRY),
+        dtype=dtype,
+        decoder=decoder,
+        decoder_version=decoder_version,
+    )
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vadpipe.errors import UsageError, WeightsError
+from vadpipe.extractors.state_file import read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -221,43 +222,10 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, torch.Tensor]:
             warnings.filterwarnings("ignore", "`torch.jit.load` is", DeprecationWarning)
             archive = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]  # torch has no types
         return dict(archive.state_dict())
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    if path.suffix in (".pt", ".pth"):
-        return _read_pickled(path)
-    raise WeightsError(f"{path}: got suffix {path.suffix!r}, expected .safetensors, .pt or .pth")
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
-
-
-def _read_pickled(path: Path) -> dict[str, torch.Tensor]:
-    import pickle
-
-    import torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about the formats that are refused below
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(
-            f"{path} is no plain state dict ({reason}). Archives and pickles that hold code are opened only when their "
-            f"sha256 is known; save it as safetensors"
-        ) from error
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise WeightsError(f"{path} holds {type(loaded).__name__}, expected a state dict: names and tensors")
-    return dict(loaded)
+    return read_tensors(
+        path,
+        advice="Archives and pickles that hold code are opened only when their sha256 is known; save it as safetensors",
+    )
 
 
 def check_fit(state: Mapping[str, torch.Tensor], wanted: Mapping[str, tuple[int, ...]], origin: str) -> None:

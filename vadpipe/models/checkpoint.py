@@ -1,4 +1,8 @@
-"""A trained head on disk: ``model.safetensors``, ``config.json`` and ``README.md`` (model card); no code in any."""
+"""A trained head on disk: ``model.safetensors``, ``config.json`` and ``README.md`` (model card); no code in any.
+
+Beside them may lie ``text_tower.safetensors``: CLIP's text tower and the class prompts' tokens, with which a head that
+has learned prompts can be trained further.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +20,17 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from vadpipe.config import RunConfig, run_config, to_mapping
-from vadpipe.errors import CheckpointError, StoreError, UsageError
+from vadpipe.errors import CheckpointError, StoreError, UsageError, WeightsError
 from vadpipe.models.heads import build_head
 from vadpipe.models.inputs import HeadInputs
+from vadpipe.models.text_tower import TextTower
 from vadpipe.spec import FeatureSpec
 from vadpipe.track_file import atomic_write
 
 SCHEMA = "vadpipe.head/1"
+TOWER_FILE = "text_tower.safetensors"
+_TOKENS = "tokens"  # beside the tower's own names in that file
+_OPTIONAL = {"audio_spec", "tower_sha256"}  # heads of before there was audio lack the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +56,17 @@ class TrainedHead:
     sha256: str = ""
     audio_spec: FeatureSpec | None = None
 
+    @property
+    def caution(self) -> str:
+        """What every result of this head has to warn of; empty for heads that were trained here."""
+        return str(self.provenance.get("caution", ""))
 
-def save_head(folder: Path, trained: TrainedHead) -> str:
-    """Write the checkpoint; ``config.json`` comes last and names the digest of the weights, which is returned."""
+
+def save_head(folder: Path, trained: TrainedHead, tower: tuple[TextTower, Tensor] | None = None) -> str:
+    """Write the checkpoint; ``config.json`` comes last and names the digest of the weights, which is returned.
+
+    ``tower``: the text tower of a head with learned prompts, and its prompts' tokens (C+1, 77) int64.
+    """
     content = save_tensors(
         {name: value.detach().cpu().contiguous() for name, value in trained.head.state_dict().items()}
     )
@@ -66,38 +82,74 @@ def save_head(folder: Path, trained: TrainedHead) -> str:
         "provenance": trained.provenance,
         "sha256": digest,
     }
+    if tower is not None:
+        described["tower_sha256"] = _save_tower(folder / TOWER_FILE, *tower)
     atomic_write(folder / "README.md", model_card(trained, digest).encode())
     atomic_write(folder / "config.json", (json.dumps(described, indent=1, sort_keys=True) + "\n").encode())
     return digest
 
 
-def load_head(folder: Path, device: str = "cpu") -> TrainedHead:
-    """Read and check a checkpoint; :class:`CheckpointError` says what is missing, damaged or does not fit."""
+def _save_tower(path: Path, tower: TextTower, tokens: Tensor) -> str:
+    state = {name: value.detach().cpu().contiguous() for name, value in tower.state_dict().items()}
+    content = save_tensors({**state, _TOKENS: tokens})
+    atomic_write(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_head(folder: Path, device: str = "cpu", *, with_tower: bool = False) -> TrainedHead:
+    """Read and check a checkpoint, in eval mode; :class:`CheckpointError` says what is missing, damaged or unfit.
+
+    ``with_tower``: give the head its text tower too, so that it can be trained further.
+    """
     described = _read_description(folder)
-    try:
-        content = (folder / "model.safetensors").read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{folder}/model.safetensors cannot be read ({error}); train again") from error
-    if hashlib.sha256(content).hexdigest() != described["sha256"]:
-        raise CheckpointError(
-            f"{folder}/model.safetensors has another sha256 than config.json says: damaged or exchanged"
-        )
+    state = _read_tensors(folder / "model.safetensors", described["sha256"])
+    inputs: dict[str, Any] = {}
+    if with_tower:
+        inputs = _read_tower(folder / TOWER_FILE, described.get("tower_sha256"))
     try:
         config = run_config(described["config"])
         spec = FeatureSpec.from_mapping(described["spec"])
-        audio = described.get("audio_spec")  # heads of before there was audio lack it
+        audio = described.get("audio_spec")
         audio_spec = FeatureSpec.from_mapping(audio) if audio else None
         classes = tuple(str(name) for name in described["classes"])
-        state = load_tensors(content)
-        text = torch.zeros(len(classes), config.model.dim)
-        head = build_head(config, HeadInputs(spec.dim, text, audio_spec.dim if audio_spec else 0))
-        check_state(head.state_dict(), state)
-    except (UsageError, StoreError, SafetensorError, ValueError, TypeError) as error:
+        audio_dim = audio_spec.dim if audio_spec else 0
+        with torch.device("meta"):  # settings that ask for more than the file holds cost no memory
+            text = torch.zeros(len(classes), config.model.dim)
+            check_state(build_head(config, HeadInputs(spec.dim, text, audio_dim)).state_dict(), state)
+        head = build_head(config, HeadInputs(spec.dim, torch.zeros(text.shape), audio_dim, **inputs))
+    except (UsageError, StoreError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder} is not a checkpoint this version can read: {error}") from error
     head.load_state_dict(state)
-    head.eval().to(device)
+    head.to(device).eval()
     kept, facts, digest = described["selection"], described["provenance"], described["sha256"]
     return TrainedHead(head, config, spec, classes, kept, facts, digest, audio_spec)
+
+
+def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Read a safetensors file of a run folder; :class:`CheckpointError` unless it has the digest."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); train or import again") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise CheckpointError(f"{path} has another sha256 than config.json says: damaged or exchanged")
+    try:
+        return dict(load_tensors(content))
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is no readable safetensors file: {error}") from error
+
+
+def _read_tower(path: Path, sha256: str | None) -> dict[str, Any]:
+    if sha256 is None:
+        raise CheckpointError(f"{path.parent} was written without its text tower; train or import again, keeping it")
+    state = _read_tensors(path, sha256)
+    if _TOKENS not in state or state[_TOKENS].dtype != torch.int64:
+        raise CheckpointError(f"{path} holds no tokens of the class prompts; import again")
+    tokens = state.pop(_TOKENS)
+    try:
+        return {"tokens": tokens, "tower": TextTower.from_state(state)}
+    except WeightsError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
@@ -109,7 +161,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     wanted = {"schema", "config", "spec", "classes", "selection", "provenance", "sha256"}
-    if not isinstance(described, dict) or set(described) - {"audio_spec"} != wanted or described["schema"] != SCHEMA:
+    if not isinstance(described, dict) or set(described) - _OPTIONAL != wanted or described["schema"] != SCHEMA:
         raise CheckpointError(f"{path} is not {SCHEMA}; written by another version or damaged")
     return described
 

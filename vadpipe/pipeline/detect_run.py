@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vadpipe.config import DetectConfig, RunConfig, load_config
-from vadpipe.errors import UsageError, VideoError
+from vadpipe.errors import DataError, UsageError, VideoError
+from vadpipe.extractors import Extractor
 from vadpipe.models.checkpoint import TrainedHead, load_head
-from vadpipe.pipeline.detect import DetectOptions, detect_video, extractor_for, write_report
+from vadpipe.pipeline.detect import DetectOptions, detect_video, extractor_for, is_computable, write_report
 from vadpipe.pipeline.extract import ExtractOptions
 from vadpipe.pipeline.timeline import draw_timeline
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import Detection
+
+STUDENT_FOLDER = "student"
+"""In the run folder of an audio-visual head: the run folder of its student."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectRequest:
     """Id -> file of the videos, the head's run folder, and the command's options.
 
-    ``out`` ends in .json and names the file (of one video), or is a folder.
+    student
+        Run folder of the head for videos without sound; None for ``student/`` in the run folder, where there is one.
+    out
+        Ends in .json and names the file (of one video), or is a folder.
     """
 
     videos: dict[str, Path]
     run: Path
+    student: Path | None = None
     out: Path | None = None
     features: Path | None = None
     picture: bool = False
@@ -56,6 +64,7 @@ def detect_run(
     for name in videos:
         _place(request.out, name, len(videos))  # said before any work is done
     trained = _with_overrides(load_head(request.run, request.device), request.overrides)
+    student = _student(request, trained)
     options = DetectOptions(
         FeatureStore(request.features) if request.features else None,
         request.weights,
@@ -64,11 +73,12 @@ def detect_run(
         ExtractOptions(trained.spec.frames_per_snippet, request.decoder, 1),
     )
     extractor = None if trained.spec.model == "imported" else extractor_for(trained.spec, options)
+    sound = _audio_extractor(trained, options, videos)
     summary = DetectSummary()
     for name, path in videos.items():
         try:
-            detection = detect_video(path, trained, options, extractor)
-        except VideoError as error:
+            detection = detect_video(path, trained, options, extractor, student=student, audio_extractor=sound)
+        except (VideoError, DataError) as error:
             summary.failed[name] = str(error)
             if say is not None:
                 say(f"failed: {path}: {error}")
@@ -80,6 +90,40 @@ def detect_run(
         if on_video is not None:
             on_video(len(videos))
     return summary
+
+
+def find_student(run: Path, given: Path | None) -> Path | None:
+    """Return ``given``, or ``student/`` in the run folder where there is a finished head."""
+    inside = run / STUDENT_FOLDER
+    return given if given is not None else inside if (inside / "config.json").is_file() else None
+
+
+def _student(request: DetectRequest, trained: TrainedHead) -> TrainedHead | None:
+    folder = find_student(request.run, request.student)
+    if folder is None:
+        return None
+    if trained.audio_spec is None:
+        raise UsageError(f"--student {folder}: {request.run} uses no audio, so nothing would ever be left to a student")
+    student = _with_overrides(load_head(folder, request.device), request.overrides)
+    if student.audio_spec is not None:
+        raise UsageError(f"{folder} uses audio itself; a student scores videos that have none")
+    if student.classes != trained.classes:
+        raise UsageError(
+            f"{folder} knows the classes {', '.join(student.classes)}, {request.run} {', '.join(trained.classes)}; "
+            "a student needs its teacher's"
+        )
+    trained.spec.require(student.spec, f"the student in {folder}", frozenset(request.accept))
+    return student
+
+
+def _audio_extractor(trained: TrainedHead, options: DetectOptions, videos: Mapping[str, Path]) -> Extractor | None:
+    """Encoder of the sound; None where no video needs it, or where this version has none for these features."""
+    spec = trained.audio_spec
+    if spec is None or not is_computable(spec):
+        return None
+    if options.store is not None and set(videos) <= set(options.store.ids(spec)):
+        return None
+    return extractor_for(spec, replace(options, weights=None))  # --weights are those of the picture's encoder
 
 
 def _draw(detection: Detection, untrained: bool, path: Path) -> None:
