@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vadpipe.cli_options import PATH, json_option, labels_option
-from vadpipe.cli_output import print_json, print_table, say
+from vadpipe.cli_options import PATH, annotations_option, json_option, labels_option, quiet_option
+from vadpipe.cli_output import print_json, print_table, progress, say
+from vadpipe.errors import UsageError
+
+if TYPE_CHECKING:
+    from vadpipe.pipeline.import_features import Imported, ImportSummary
+    from vadpipe.pipeline.import_released import ReleasedSummary
+    from vadpipe.store import FeatureStore
+
+_NAMED = 20  # lines of one kind that are spelt out; the rest is a number
+_LIST_ONLY = ("root", "audio_root", "audio_stream", "crops", "test_crops", "fps", "annotations", "dataset")
 
 
 @click.group(name="import")
@@ -16,27 +29,136 @@ def import_group() -> None:
 
 
 @import_group.command(name="features")
-@click.argument("folder", type=PATH)
+@click.argument("folder", type=PATH, required=False)
+@click.option("--dataset", help="Data set of the lists, e.g. xd_violence.")
+@click.option("--list", "lists", multiple=True, metavar="[SPLIT=]FILE", help="Released list; train unless test=FILE.")
+@click.option("--root", type=PATH, help="Folder that holds the listed .npy files, at any depth.")
+@click.option("--stream", help="A name for where these features come from.  [default with --list: released-<dataset>]")
+@click.option("--crops", metavar="WHICH", help="Crops of training videos: first, all, or e.g. 0,5.  [default: first]")
+@click.option("--test-crops", metavar="WHICH", help="Crops of test videos.  [default: all that the test list names]")
+@click.option("--audio-stream", help="Also import the lists' audio features, under this name.")
+@click.option("--audio-root", type=PATH, help="Folder of the audio features.  [default: --root]")
+@click.option("--fps", help="Frame rate where no labels say it, e.g. 24 or 30000/1001.  [default: the data set's]")
+@click.option("--stride", type=click.IntRange(1), help="Frames per row.  [default: the data set's, 16]")
 @labels_option
-@click.option("--stream", required=True, help="A name for where these features come from.")
+@annotations_option
 @click.option("--out", type=PATH, default=Path("features"), show_default=True, help="Feature store to write to.")
-@click.option("--stride", type=click.IntRange(1), default=16, show_default=True, help="Frames per row.")
+@click.option("--jobs", type=click.IntRange(1), default=4, show_default=True, help="Files in work at once.")
 @json_option
-def import_features(folder: Path, labels: Path | None, stream: str, out: Path, stride: int, as_json: bool) -> None:
-    """Import FOLDER/<id>.npy, (T, D) each; the labels need the columns frames and fps."""
-    from vadpipe.pipeline.import_features import import_features as run
-    from vadpipe.pipeline.project import find_labels
+@quiet_option
+def import_features(folder: Path | None, lists: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> None:
+    """Import features: FOLDER/<id>.npy with --labels, or released features with their lists.
+
+    \b
+    vadpipe import features DIR --stream NAME --labels labels.csv     (the labels need the columns frames and fps)
+    vadpipe import features --dataset xd_violence --root DIR --list xd_CLIP_rgb.csv --list test=xd_CLIP_rgbtest.csv
+
+    Every file is (T, D). A rerun imports only what is missing or changed. Exit code 3 where listed files are missing or
+    cannot be used. With lists, OUT/manifest.jsonl holds labels and splits: pass it to train and evaluate as --labels.
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.store import FeatureStore
 
-    records, _ = find_labels(labels, Path())
-    summary = run(folder, FeatureStore(out), records, stream, stride)
-    for note in summary.notes[:20]:
-        say(f"note: {note}")
-    for name in summary.missing:
-        say(f"missing: {name} is labelled but has no file in {folder}")
-    if as_json:
-        print_json({"spec": summary.spec.folder, "done": summary.done, "missing": summary.missing})
+    store = FeatureStore(options.pop("out"))
+    if (folder is None) == (not lists):
+        raise UsageError("give either a FOLDER with --labels, or --list with --dataset and --root")
+    if folder is None:
+        _from_lists(store, lists, as_json, quiet, options)
         return
-    rows = [["imported", f"{len(summary.done)}"], ["labelled without file", f"{len(summary.missing)}"]]
-    rows.append(["files without label, left out", f"{len(summary.unlabelled)}"])
-    print_table(f"{summary.spec.folder} in {out}", ["", "videos"], rows)
+    if given := [name for name in _LIST_ONLY if options[name] is not None]:
+        raise UsageError(f"--{given[0].replace('_', '-')} belongs to --list, not to a folder")
+    _from_folder(store, folder, as_json, quiet, options)
+
+
+def _from_folder(store: FeatureStore, folder: Path, as_json: bool, quiet: bool, options: dict[str, Any]) -> None:
+    from vadpipe.pipeline.import_features import import_features as run
+    from vadpipe.pipeline.project import find_labels
+
+    if options["stream"] is None:
+        raise UsageError("--stream: give the features a name for where they come from")
+    records, _ = find_labels(options["labels"], Path())
+    with _progress(quiet) as notify:
+        summary = run(
+            folder, store, records, options["stream"], options["stride"] or 16, jobs=options["jobs"], notify=notify
+        )
+    _say_some("note", summary.notes)
+    _say_some("missing", [f"{name} is labelled but has no file in {folder}" for name in summary.missing])
+    if as_json:
+        print_json(_stream_json(summary))
+    else:
+        _print_stream(summary, store.root, ["files without label, left out", f"{len(summary.unlabelled)}"])
+    if summary.failed:
+        sys.exit(3 if summary.done or summary.kept else 1)
+
+
+def _from_lists(
+    store: FeatureStore, lists: tuple[str, ...], as_json: bool, quiet: bool, options: dict[str, Any]
+) -> None:
+    from vadpipe.manifest import parse_fps
+    from vadpipe.pipeline.import_released import ReleasedRequest, import_released
+    from vadpipe.pipeline.project import find_labels
+
+    for name in ("dataset", "root"):
+        if options[name] is None:
+            raise UsageError(f"--list needs --{name} too")
+    labels, fps, stride = options.pop("labels"), options.pop("fps"), options.pop("stride")
+    options["lengths"] = tuple(find_labels(labels, Path())[0]) if labels is not None else ()
+    if fps is not None and (rate := parse_fps(fps)) <= 0:
+        raise UsageError(f"--fps: got {fps}, expected a positive number")
+    options["fps"] = rate if fps is not None else None
+    given = {name: value for name, value in options.items() if value is not None}
+    request = ReleasedRequest(lists=lists, frames_per_snippet=stride, **given)
+    say(f"looking for .npy files under {request.root}")
+    with _progress(quiet) as notify:
+        summary = import_released(request, store, lambda spec, result, total: notify(result, total, spec.stream))
+    _say_released(summary, request.root)
+    if as_json:
+        content = [_stream_json(part) for part in summary.streams]
+        print_json({"streams": content, "extra": summary.extra, "manifest": str(summary.manifest)})
+    else:
+        for part in summary.streams:
+            _print_stream(part, store.root, ["files that no list names", f"{len(summary.extra)}"])
+    if any(part.failed or part.missing for part in summary.streams):
+        sys.exit(3 if any(part.done or part.kept for part in summary.streams) else 1)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[..., None]]:
+    """One bar a stream; the yielded function takes (result, number of videos, stream) and says failures at once."""
+    with progress(quiet) as bars:
+        tasks: dict[str, Any] = {}
+
+        def notify(result: Imported, total: int, stream: str = "videos") -> None:
+            if stream not in tasks:
+                tasks[stream] = bars.add_task(stream, total=total, note="")
+            bars.advance(tasks[stream])
+            if result.state == "failed":
+                say(f"failed: {result.id}: {result.text}")
+
+        yield notify
+
+
+def _say_released(summary: ReleasedSummary, root: Path) -> None:
+    _say_some("note", summary.notes)
+    for part in summary.streams:
+        _say_some("note", [f"{part.spec.stream}: {text}" for text in part.notes])
+        _say_some("missing", [f"{part.spec.stream}: {name}: {files}" for name, files in part.missing.items()])
+    _say_some("extra", [f"{name} under {root} is on no list" for name in summary.extra])
+    say(f"labels and splits: {summary.manifest}")
+
+
+def _say_some(kind: str, lines: Sequence[str]) -> None:
+    for line in lines[:_NAMED]:
+        say(f"{kind}: {line}")
+    if len(lines) > _NAMED:
+        say(f"{kind}: … and {len(lines) - _NAMED} more; --json names all")
+
+
+def _stream_json(part: ImportSummary) -> dict[str, Any]:
+    content = {"spec": part.spec.folder, "done": part.done, "kept": part.kept, "missing": list(part.missing)}
+    return content | {"failed": part.failed, "unlabelled": part.unlabelled, "notes": part.notes}
+
+
+def _print_stream(part: ImportSummary, out: Path, last: list[str]) -> None:
+    rows = [["imported", f"{len(part.done)}"], ["already there", f"{len(part.kept)}"]]
+    rows += [["failed", f"{len(part.failed)}"], ["without file", f"{len(part.missing)}"], last]
+    print_table(f"{part.spec.folder} in {out}", ["", "videos"], rows)

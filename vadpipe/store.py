@@ -13,19 +13,28 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import numpy as np
 
 from vadpipe.errors import StoreError, TrackDamaged, TrackMissing
 from vadpipe.spec import FeatureSpec
-from vadpipe.track_file import atomic_write, disk_reason, read_attributes, read_track, sync_folder, write_track
-from vadpipe.tracks import FeatureTrack
+from vadpipe.track_file import (
+    atomic_write,
+    disk_reason,
+    read_attributes,
+    read_grid,
+    read_track,
+    sync_folder,
+    write_track,
+)
+from vadpipe.tracks import FeatureTrack, TimeGrid
 
+_Read = TypeVar("_Read")
 MANIFEST = "manifest.jsonl"
 _SAFE_CHARACTERS = 80
 
@@ -102,16 +111,11 @@ class FeatureStore:
         :class:`TrackMissing` where there is none; :class:`TrackDamaged` where its check fails: the file is then in
         ``quarantine/`` and the next extraction makes it anew.
         """
-        path = self.path(spec, video_id)
-        if not path.is_file():
-            raise TrackMissing(
-                f"no {spec.folder} features of {video_id!r} under {self.root}; run vadpipe extract first"
-            )
-        try:
-            return read_track(path, spec, video_id)
-        except TrackDamaged as error:
-            moved = self.quarantine(spec, path)
-            raise TrackDamaged(f"{error}; moved to {moved}, extract again") from error
+        return self._verified(spec, video_id, lambda path: read_track(path, spec, video_id))
+
+    def grid(self, spec: FeatureSpec, video_id: str) -> TimeGrid:
+        """Time grid of one track, from its attributes alone; errors as of :meth:`read`, which verifies the data too."""
+        return self._verified(spec, video_id, lambda path: read_grid(path, video_id))
 
     def stored(self, spec: FeatureSpec, video_id: str) -> FeatureTrack | None:
         """The whole, verified track, or None: nothing there, or it was damaged and is now in quarantine."""
@@ -173,6 +177,18 @@ class FeatureStore:
                 removed += 1
         return removed
 
+    def _verified(self, spec: FeatureSpec, video_id: str, read: Callable[[Path], _Read]) -> _Read:
+        path = self.path(spec, video_id)
+        if not path.is_file():
+            raise TrackMissing(
+                f"no {spec.folder} features of {video_id!r} under {self.root}; run vadpipe extract first"
+            )
+        try:
+            return read(path)
+        except TrackDamaged as error:
+            moved = self.quarantine(spec, path)
+            raise TrackDamaged(f"{error}; moved to {moved}, extract again") from error
+
     def _append(self, track: FeatureTrack, path: Path, mtime_ns: int) -> None:
         folder = self.root / track.spec.folder
         file = path.relative_to(folder).as_posix()
@@ -180,7 +196,7 @@ class FeatureStore:
             track.video_id, file, track.grid.num_frames, track.source_size, track.source_sha256, mtime_ns
         )
         manifest = folder / MANIFEST
-        whole = not manifest.exists() or manifest.read_bytes()[-1:] in (b"", b"\n")
+        whole = _ends_with_line(manifest)
         with manifest.open("a", encoding="utf-8") as handle:  # one short append; a torn line is skipped by readers
             handle.write(_line(entry) if whole else "\n" + _line(entry))
 
@@ -198,6 +214,17 @@ def _entry(attributes: dict[str, Any], file: Path) -> StoredFile:
 def _line(entry: StoredFile) -> str:
     values = {name: getattr(entry, name) for name in StoredFile.__slots__}
     return json.dumps(values, sort_keys=True) + "\n"
+
+
+def _ends_with_line(path: Path) -> bool:
+    try:
+        with path.open("rb") as handle:
+            if handle.seek(0, os.SEEK_END) == 0:
+                return True
+            handle.seek(-1, os.SEEK_END)
+            return handle.read(1) == b"\n"
+    except FileNotFoundError:
+        return True
 
 
 def _lines(path: Path) -> Iterator[str]:

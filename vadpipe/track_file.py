@@ -113,6 +113,22 @@ def read_track(path: Path, spec: FeatureSpec, video_id: str) -> FeatureTrack:
         raise TrackDamaged(f"{path} is damaged ({error})") from error
 
 
+def read_grid(path: Path, video_id: str) -> TimeGrid:
+    """Return the time grid of a stored track without its data, which only :func:`read_track` verifies."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            attributes = _attributes(file, path)
+            boundaries = (*file["pts"][()].tolist(), attributes["duration_s"]) if attributes["vfr"] else ()
+        if attributes["id"] != video_id:
+            raise TrackDamaged(f"{path} holds another id than its name says")
+        step = FeatureSpec.from_mapping(json.loads(attributes["spec"])).frames_per_snippet
+        return TimeGrid(Fraction(attributes["fps"]), attributes["num_frames"], step, boundaries)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise TrackDamaged(f"{path} is damaged ({error})") from error
+
+
 def atomic_write(path: Path, content: bytes) -> None:
     """Write a file so that after a crash it holds either the old or the new content, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

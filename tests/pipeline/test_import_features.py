@@ -1,17 +1,19 @@
-"""Import of features: exact ids, the centre crop, rows that fit the video, and headers that lie."""
+"""Import of a folder: exact ids, the first crop, rows that fit the video, files that cost themselves, reruns."""
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vadpipe.errors import DataError, UsageError
+from vadpipe.errors import DataError, StoreError, UsageError
 from vadpipe.manifest import VideoRecord
-from vadpipe.pipeline.import_features import import_features
+from vadpipe.pipeline.import_features import Imported, import_features
 from vadpipe.store import FeatureStore
+from vadpipe.tracks import FeatureTrack
 
 ROWS = np.arange(24, dtype=np.float16).reshape(3, 8)
 
@@ -25,9 +27,10 @@ def test_of_several_crops_the_first_is_taken_and_the_rest_is_said(tmp_path: Path
         np.save(tmp_path / f"v=#1__{crop}.npy", ROWS + crop)
     store = FeatureStore(tmp_path / "store")
     summary = import_features(tmp_path, store, [record(), record("other")], "made")
-    assert (summary.done, summary.missing) == (["v=#1"], ["other"])
+    assert (summary.done, summary.missing) == (["v=#1"], {"other": "other.npy"})
     assert "2 files of further crops" in summary.notes[0]
     np.testing.assert_array_equal(store.read(summary.spec, "v=#1").data, ROWS)
+    assert (summary.spec.geometry, summary.spec.decoder) == ("", "")  # stores of earlier versions stay valid
 
 
 @pytest.mark.parametrize(("rows", "frames", "kept"), [(3, 40, 3), (3, 32, 2), (3, 64, 4)])
@@ -39,26 +42,80 @@ def test_a_row_more_or_less_is_adjusted_and_said(tmp_path: Path, rows: int, fram
     assert len(summary.notes) == (kept != rows)
 
 
-def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+def test_a_request_that_cannot_be_is_refused(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path / "store")
     with pytest.raises(UsageError, match="holds no"):
         import_features(tmp_path, store, [record("a")], "made")
-    path = tmp_path / "a.npy"
-    np.save(path, ROWS)
-    for wrong, message in ((record("a", 400), "got 3 rows"), (record("a", None), "frames and fps")):
-        with pytest.raises(DataError, match=message):
-            import_features(tmp_path, store, [wrong], "made")
-    with pytest.raises(UsageError, match="vadpipe's own"):
-        import_features(tmp_path, store, [record("a")], "clip")
-    np.save(path, np.full((3, 8), np.nan, np.float32))
-    with pytest.raises(DataError, match="NaN"):
+    np.save(tmp_path / "a.npy", ROWS)
+    with pytest.raises(DataError, match="frames and fps"):
+        import_features(tmp_path, store, [record("a", None)], "made")
+    for stream, message in (("clip", "vadpipe's own"), ("a b", "stream")):
+        with pytest.raises(UsageError, match=message):
+            import_features(tmp_path, store, [record("a")], stream)
+    (tmp_path / "a.npy").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="none of the 1 feature files"):
         import_features(tmp_path, store, [record("a")], "made")
-    np.save(path, np.array([{"a": 1}], dtype=object))
-    with pytest.raises(DataError, match="not a plain"):
-        import_features(tmp_path, store, [record("a")], "made")
-    np.save(path, ROWS)
-    content = path.read_bytes()
-    for header in (b"(9, 8)", b"(9, 9 ", b"(1e5,)", b"{3, 8}"):
-        path.write_bytes(content.replace(b"(3, 8)", header))
-        with pytest.raises(DataError, match="not a plain"):
-            import_features(tmp_path, store, [record("a")], "made")
+
+
+def test_bad_files_cost_themselves_wherever_they_stand(tmp_path: Path) -> None:
+    names = ["0-wide", "1-nan", "2-torn", "3-long", "4-good", "5-good", "6-good"]
+    for name in names:
+        np.save(tmp_path / f"{name}.npy", ROWS)
+    np.save(tmp_path / "0-wide.npy", np.zeros((3, 9), np.float16))
+    np.save(tmp_path / "1-nan.npy", np.full((3, 8), np.nan, np.float16))
+    (tmp_path / "2-torn.npy").write_bytes((tmp_path / "4-good.npy").read_bytes()[:-5])
+    np.save(tmp_path / "3-long.npy", np.zeros((5, 8), np.float16))
+    heard: list[tuple[Imported, int]] = []
+    summary = import_features(
+        tmp_path,
+        FeatureStore(tmp_path / "store"),
+        [record(name) for name in names],
+        "made",
+        notify=lambda result, total: heard.append((result, total)),
+    )
+    assert summary.done == names[4:]
+    reasons = ["got 9 columns, expected 8", "NaN", "truncated", "got 5 rows, expected 3"]
+    for (name, text), reason in zip(summary.failed.items(), reasons, strict=True):
+        assert name in text
+        assert reason in text
+    assert [(result.id, total) for result, total in heard] == [(name, 7) for name in names]
+
+
+def test_a_rerun_imports_what_is_missing_or_changed(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path / "store")
+    names = ["a", "b", "c", "d", "e"]
+    records = [record(name) for name in names]
+    for name in names:
+        np.save(tmp_path / f"{name}.npy", ROWS)
+    spec = import_features(tmp_path, store, records, "made").spec
+    assert import_features(tmp_path, store, records, "made").kept == names
+    store.path(spec, "a").unlink()
+    store.path(spec, "b").write_bytes(store.path(spec, "b").read_bytes()[:-100])
+    np.save(tmp_path / "c.npy", ROWS + 1)  # as long, other content
+    os.utime(tmp_path / "d.npy")  # another time, same content
+    records[4] = record("e", 47)  # the same rows, another length
+    summary = import_features(tmp_path, store, records, "made")
+    assert (summary.done, summary.kept) == (["a", "b", "c", "e"], ["d"])
+    assert store.read(spec, "c").data[0, 0] == 1
+    assert store.read(spec, "e").grid.num_frames == 47
+
+
+def test_a_full_disk_stops_the_run_and_keeps_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, names = FeatureStore(tmp_path / "store"), [f"{number:02d}" for number in range(20)]
+    for name in names:
+        np.save(tmp_path / f"{name}.npy", ROWS)
+    write = store.write
+    written: list[str] = []
+
+    def fails(track: FeatureTrack, *, mtime_ns: int = 0) -> Path:
+        if len(written) == 3:
+            raise StoreError("no space left")
+        written.append(track.video_id)
+        return write(track, mtime_ns=mtime_ns)
+
+    monkeypatch.setattr(store, "write", fails)
+    with pytest.raises(StoreError, match="no space"):
+        import_features(tmp_path, store, [record(name) for name in names], "made", jobs=1)
+    assert written == names[:3]
+    summary = import_features(tmp_path, FeatureStore(store.root), [record(name) for name in names], "made")
+    assert (summary.kept, summary.done) == (names[:3], names[3:])

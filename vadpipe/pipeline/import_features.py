@@ -1,47 +1,110 @@
 """``vadpipe import features``: .npy files of other tools -> the store, as a stream of their own.
 
-One file per video, (T, D) float16 or float32. The labels file must say how many frames each video has and at which
-rate, since an .npy does not.
+This module holds the work on single videos, which every form of the command shares, and the form for a folder of
+``<id>.npy`` with a labels file that says how many frames each video has. Lists and features as they were released are
+in :mod:`vadpipe.pipeline.import_released`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vadpipe.errors import DataError, UsageError
+from vadpipe.errors import DataError, TrackDamaged, UsageError
 from vadpipe.manifest import VideoRecord, video_id
+from vadpipe.pipeline.npy_file import read_header, read_npy
 from vadpipe.spec import FeatureSpec
-from vadpipe.store import FeatureStore
+from vadpipe.store import FeatureStore, StoredFile
+from vadpipe.track_file import read_attributes
 from vadpipe.tracks import FeatureTrack, TimeGrid
 
-_MAX_VALUES = 1 << 31
+_OWN_STREAMS = ("clip", "i3d", "c3d", "wav2clip")
+_LOOKED_AT = 101  # files whose headers decide how many columns the stream has
+
+
+@dataclass(frozen=True, slots=True)
+class ImportJob:
+    """One video of one stream.
+
+    files
+        One (T, D) file a crop, in the order in which they are stored.
+    frames, fps
+        The video's length where it is known, and its rate. Without a length the grid is T x frames per snippet.
+    rows_of
+        File whose T counts where the length is not known; None for the first of ``files``. An audio stream names the
+        visual one here, so that both have one grid.
+    """
+
+    id: str
+    files: tuple[Path, ...]
+    frames: int | None
+    fps: Fraction
+    rows_of: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of one job: ``state`` is done, kept or failed; ``text`` says why it failed or what was adjusted."""
+
+    id: str
+    state: str
+    text: str = ""
 
 
 @dataclass(slots=True)
 class ImportSummary:
-    """Ids imported, ids labelled but without a file, files without a label, and notes."""
+    """Result of one stream.
+
+    done, kept
+        Ids imported now; ids that the store already held, made from these very files.
+    failed, missing
+        Id -> reason; id -> file names that are nowhere.
+    unlabelled
+        Files or ids that no label or list names.
+    """
 
     spec: FeatureSpec
     done: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
     unlabelled: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def add(self, result: Imported) -> None:
+        """Count one video's result."""
+        if result.state == "failed":
+            self.failed[result.id] = result.text
+            return
+        (self.done if result.state == "done" else self.kept).append(result.id)
+        if result.text:
+            self.notes.append(result.text)
+
 
 def import_features(
-    folder: Path, store: FeatureStore, records: Sequence[VideoRecord], stream: str, frames_per_snippet: int = 16
+    folder: Path,
+    store: FeatureStore,
+    records: Sequence[VideoRecord],
+    stream: str,
+    frames_per_snippet: int = 16,
+    *,
+    jobs: int = 4,
+    notify: Callable[[Imported, int], None] | None = None,
 ) -> ImportSummary:
     """Import ``<folder>/<id>.npy`` of every record; ids match exactly.
 
     Where a file has one row more or less than the video's snippets (the usual rounding of released features), the last
-    row is dropped or repeated and a note says so; a larger difference is a :class:`DataError` that names the video.
+    row is dropped or repeated and a note says so; a larger difference fails that video. :class:`DataError` where a
+    record does not say frames and fps.
     """
     files: dict[str, Path] = {}
     crops = 0
@@ -50,54 +113,167 @@ def import_features(
     if not files:
         raise UsageError(f"{folder} holds no .npy file")
     known = {record.id: record for record in records}
-    first = _load(next(iter(files.values())))
-    spec = imported_spec(stream, first.shape[1], frames_per_snippet)
-    summary = ImportSummary(spec, missing=sorted(known.keys() - files), unlabelled=sorted(files.keys() - known))
+    found = sorted(files.keys() & known.keys())
+    todo = [ImportJob(name, (files[name],), *_length(known[name])) for name in found]
+    spec = imported_spec(stream, common_columns(list(files.values())), frames_per_snippet)
+    summary = ImportSummary(spec, unlabelled=sorted(files.keys() - known))
+    summary.missing = {name: f"{name}.npy" for name in sorted(known.keys() - files)}
     if crops:
         summary.notes.append(f"{crops} files of further crops were left out; the first crop of each video is used")
-    for name in sorted(files.keys() & known.keys()):
-        record, data = known[name], _load(files[name])
-        if record.num_frames is None or record.fps is None:
-            raise DataError(f"{name!r}: the labels need the columns frames and fps to place rows in time")
-        if data.shape[1] != spec.dim:
-            raise DataError(f"{files[name]}: got {data.shape[1]} columns, expected {spec.dim} as in the first file")
-        grid = TimeGrid(record.fps, record.num_frames, frames_per_snippet)
-        fitted = _fitted(data, grid.num_snippets, files[name])
-        if len(fitted) != len(data):
-            summary.notes.append(f"{name}: {len(data)} rows for {grid.num_snippets} snippets, last row adjusted")
-        try:
-            track = FeatureTrack(fitted, grid, spec, name)
-        except ValueError as error:
-            raise DataError(f"{files[name]}: {error}") from error
-        store.write(track)
-        summary.done.append(name)
+    import_tracks(todo, store, summary, jobs=jobs, notify=notify)
     return summary
 
 
-def imported_spec(stream: str, dim: int, frames_per_snippet: int) -> FeatureSpec:
-    """Specification of an imported stream: the user's name stands for an origin that cannot be checked."""
-    if stream in ("clip", "i3d", "c3d", "wav2clip"):
+def imported_spec(stream: str, dim: int, frames_per_snippet: int, *, crops: str = "", time: str = "") -> FeatureSpec:
+    """Specification of an imported stream: the user's name stands for an origin that cannot be checked.
+
+    crops, time
+        In words, which crops were taken and how rows were placed in time; part of the digest, so that imports which
+        chose otherwise never mix.
+    """
+    if stream in _OWN_STREAMS:
         raise UsageError(
             f"--stream {stream} is vadpipe's own; name an imported stream after its origin, e.g. {stream}-xd"
         )
     try:
-        return FeatureSpec(stream, dim, "imported", "imported", frames_per_snippet=frames_per_snippet)
+        return FeatureSpec(
+            stream,
+            dim,
+            "imported",
+            "imported",
+            frames_per_snippet=frames_per_snippet,
+            geometry=crops,
+            decoder=time,
+        )
     except ValueError as error:
         raise UsageError(f"--stream: {error}") from error
 
 
-def _load(path: Path) -> NDArray[Any]:
+def common_columns(files: Sequence[Path]) -> int:
+    """D of a stream: what most of about a hundred files, spread evenly, have; :class:`DataError` where none is sound.
+
+    One odd file among them then costs itself, wherever it stands.
+    """
+    found: Counter[int] = Counter()
+    reason = ""
+    for path in files[:: -(-len(files) // _LOOKED_AT) or 1]:
+        try:
+            found[read_header(path).columns] += 1
+        except DataError as error:
+            reason = reason or str(error)
+    if not found:
+        raise DataError(f"none of the {len(files)} feature files can be used; the first: {reason}")
+    return found.most_common(1)[0][0]
+
+
+def import_tracks(
+    todo: Sequence[ImportJob],
+    store: FeatureStore,
+    summary: ImportSummary,
+    *,
+    jobs: int = 4,
+    notify: Callable[[Imported, int], None] | None = None,
+) -> None:
+    """Import every job's files under ``summary.spec`` and add the results to ``summary``, in the jobs' order.
+
+    Files that cannot be used cost their video only. What the store holds, made from the same files for the same grid,
+    is kept. ``jobs`` threads overlap reading and waiting for the disk. ``notify(result, total)`` follows each video.
+    Stops with :class:`StoreError` where the store cannot be written.
+    """
+    store.clean()
+    importer = _Importer(store, summary.spec, store.index(summary.spec))
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for result in [pool.submit(importer.run, job) for job in todo]:
+                imported = result.result()
+                summary.add(imported)
+                if notify is not None:
+                    notify(imported, len(todo))
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C only what has begun is finished
+
+
+@dataclass(frozen=True, slots=True)
+class _Importer:
+    store: FeatureStore
+    spec: FeatureSpec
+    index: dict[str, StoredFile]
+
+    def run(self, job: ImportJob) -> Imported:
+        """Import one video; what is wrong with its files becomes the result."""
+        try:
+            size, time = _size_and_time(job.files)
+            grid = self._grid(job)
+            if self._stored(job, grid, size, time):
+                return Imported(job.id, "kept")
+            data, digest = self._read(job)
+            fitted = _fitted(data, grid.num_snippets, job.files[0])
+            self.store.write(FeatureTrack(fitted, grid, self.spec, job.id, size, digest), mtime_ns=time)
+        except (DataError, ValueError) as error:
+            return Imported(job.id, "failed", str(error))
+        if fitted.shape != data.shape:
+            text = f"{job.id}: {data.shape[-2]} rows for {grid.num_snippets} snippets, last row adjusted"
+            return Imported(job.id, "done", text)
+        return Imported(job.id, "done")
+
+    def _grid(self, job: ImportJob) -> TimeGrid:
+        step = self.spec.frames_per_snippet
+        frames = job.frames if job.frames is not None else read_header(job.rows_of or job.files[0]).rows * step
+        return TimeGrid(job.fps, frames, step)
+
+    def _stored(self, job: ImportJob, grid: TimeGrid, size: int, time: int) -> bool:
+        """True where this grid and these very files are stored. Size and time are the quick look, the digest decides.
+
+        The stored values are verified by whoever reads them; what fails then is gone and imported anew.
+        """
+        path = self.store.path(self.spec, job.id)
+        try:
+            told = read_attributes(path)[1] if path.is_file() else {}
+        except TrackDamaged:
+            self.store.quarantine(self.spec, path)
+            return False
+        here = {"id": job.id, "source_size": size, "fps": str(grid.fps), "num_frames": grid.num_frames}
+        if any(told.get(name) != value for name, value in here.items()):
+            return False
+        entry = self.index.get(job.id)
+        if entry is not None and (entry.mtime_ns, entry.source_sha256) == (time, told["source_sha256"]):
+            return True
+        return bool(self._read(job)[1] == told["source_sha256"])
+
+    def _read(self, job: ImportJob) -> tuple[NDArray[Any], str]:
+        """(T, D) or (crops, T, D), and a digest of all files."""
+        files = [read_npy(path) for path in job.files]
+        for path, file in zip(job.files, files, strict=True):
+            if file.data.shape[1] != self.spec.dim:
+                raise DataError(f"{path}: got {file.data.shape[1]} columns, expected {self.spec.dim} as in most files")
+            if len(file.data) != len(files[0].data):
+                raise DataError(
+                    f"{path}: got {len(file.data)} rows, but {job.files[0].name} has {len(files[0].data)}; "
+                    "the crops of one video need the same number"
+                )
+        if len(files) == 1:
+            return files[0].data, files[0].sha256
+        digest = hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()
+        return np.stack([file.data for file in files]), digest
+
+
+def _size_and_time(files: Sequence[Path]) -> tuple[int, int]:
     try:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped first: a lying header cannot ask for memory
-    except (OSError, ValueError, EOFError, SyntaxError, TokenError, TypeError, OverflowError) as error:
-        # numpy parses the header as Python text and lets the parser's own errors through
-        raise DataError(f"{path} is not a plain .npy array: {error}") from error
-    if mapped.ndim != 2 or mapped.dtype not in (np.float16, np.float32) or mapped.size > _MAX_VALUES:
-        raise DataError(f"{path}: got {mapped.dtype} {mapped.shape}, expected float16 or float32 (T, D)")
-    return np.array(mapped)
+        status = [path.stat() for path in files]
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
+    return sum(item.st_size for item in status), max(item.st_mtime_ns for item in status)
+
+
+def _length(record: VideoRecord) -> tuple[int, Fraction]:
+    if record.num_frames is None or record.fps is None:
+        raise DataError(f"{record.id!r}: the labels need the columns frames and fps to place rows in time")
+    return record.num_frames, record.fps
 
 
 def _fitted(data: NDArray[Any], rows: int, path: Path) -> NDArray[Any]:
-    if len(data) == 0 or abs(len(data) - rows) > 1:
-        raise DataError(f"{path}: got {len(data)} rows, expected {rows} (one more or less is accepted) for this video")
-    return data[:rows] if len(data) >= rows else np.concatenate([data, data[-1:]])
+    """(…, T, D) with T within one of ``rows``, last row dropped or repeated."""
+    count = data.shape[-2]
+    if abs(count - rows) > 1:
+        raise DataError(f"{path}: got {count} rows, expected {rows} (one more or less is accepted) for this video")
+    return data[..., :rows, :] if count >= rows else np.concatenate([data, data[..., -1:, :]], axis=-2)

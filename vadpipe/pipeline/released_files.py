@@ -1,0 +1,123 @@
+"""Which feature files of a released list are meant, and where they are: crops by number, files by exact name."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vadpipe.datasets.lists import ListedVideo, crop_number
+from vadpipe.errors import UsageError
+from vadpipe.pipeline.import_features import ImportJob
+
+_CROP = re.compile(r"__([0-9])\.npy\Z", re.IGNORECASE)
+_NUMBERS = re.compile(r"[0-9](,[0-9])*")
+
+
+@dataclass(frozen=True, slots=True)
+class CropChoice:
+    """Crop numbers of training (and validation) videos and of test videos."""
+
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+
+    def __str__(self) -> str:
+        words = f"crops {','.join(map(str, self.train))}"
+        return words if self.test == self.train else f"{words}; test {','.join(map(str, self.test))}"
+
+    def names(self, video: ListedVideo) -> tuple[str, ...]:
+        """File names of a video's chosen crops; one that is not listed is ``<listed stem>__<crop>.npy``."""
+        listed = {crop_number(name): name for name in video.files}
+        stem = _stem(video.files[0])
+        wanted = self.test if video.record.split == "test" else self.train
+        return tuple(listed.get(crop, f"{stem}__{crop}.npy") for crop in wanted)
+
+
+@dataclass(slots=True)
+class Located:
+    """Videos of one stream whose files are all there, and the others: id -> file names, id -> reason."""
+
+    jobs: list[ImportJob] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def find(self, video: str, names: Sequence[str], files: Mapping[str, list[Path]]) -> tuple[Path, ...]:
+        """Paths of ``names``; () where one is nowhere or in several places, which is noted for ``video``."""
+        if gone := [name for name in names if name not in files]:
+            self.missing[video] = ", ".join(gone)
+            return ()
+        for name in names:
+            if len(files[name]) > 1:
+                places = " and ".join(str(path) for path in files[name][:3])
+                self.failed[video] = f"{name} is there {len(files[name])} times, {places}; narrow the folder"
+                return ()
+        return tuple(files[name][0] for name in names)
+
+
+def choose_crops(videos: Sequence[ListedVideo], train: str, test: str) -> CropChoice:
+    """Turn ``first``, ``all`` or numbers such as ``0,5`` into crop numbers, those listed anywhere in a split.
+
+    A split that is not imported now takes the numbers given for it, or else those of the other one: the choice is part
+    of the feature specification, and that has to be the same for both.
+    """
+    crops: dict[bool, set[int]] = {True: set(), False: set()}
+    for video in videos:
+        crops[video.record.split == "test"].update(crop_number(name) for name in video.files)
+    chosen = {is_test: _chosen(text, crops[is_test]) for is_test, text in ((False, train), (True, test))}
+    return CropChoice(chosen[False] or chosen[True], chosen[True] or chosen[False])
+
+
+def _chosen(text: str, listed: set[int]) -> tuple[int, ...]:
+    if text in ("first", "all"):
+        return tuple(sorted(listed)[: 1 if text == "first" else None])
+    if not _NUMBERS.fullmatch(text):
+        raise UsageError(f"crops: got {text!r}, expected first, all, or numbers 0 … 9 such as 0,5")
+    return tuple(sorted({int(number) for number in text.split(",")}))
+
+
+def scan(root: Path, skip: Path | None = None) -> dict[str, list[Path]]:
+    """Name -> paths of every ``.npy`` file under ``root``, in one walk; links to folders are followed, circles are not.
+
+    Nothing under ``skip`` is taken. Bytes of names that are not UTF-8 become lone surrogates, which no list holds.
+    """
+    if not root.is_dir():
+        raise UsageError(f"{root} is not a folder; expected the folder that holds the released .npy files")
+    seen = {_identity(skip)} if skip is not None and skip.is_dir() else set()
+    found: dict[str, list[Path]] = {}
+    for folder, inner, names in os.walk(root, followlinks=True):
+        if (identity := _identity(folder)) in seen:
+            inner.clear()
+            continue
+        seen.add(identity)
+        inner.sort()
+        for name in names:
+            if name.lower().endswith(".npy"):
+                found.setdefault(name, []).append(Path(folder) / name)
+    return found
+
+
+def left_over(files: Iterable[str], videos: Sequence[ListedVideo], taken: set[str]) -> tuple[list[str], int]:
+    """Names that no list knows, sorted; and how many further crops of listed videos were not taken."""
+    named = {name for video in videos for name in (*video.files, video.audio_file or "")}
+    stems = {_stem(name) for video in videos for name in video.files}
+    sounds = {video.audio_file for video in videos}
+    extra, crops = [], 0
+    for name in files:
+        if name in taken or name in sounds:
+            continue
+        if name in named or _stem(name) in stems:
+            crops += 1
+        else:
+            extra.append(name)
+    return sorted(extra), crops
+
+
+def _stem(name: str) -> str:
+    return name[: -len("__0.npy")] if _CROP.search(name) else name[: -len(".npy")]
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    status = os.stat(folder)  # noqa: PTH116  # os.walk gives text
+    return status.st_dev, status.st_ino
