@@ -21,14 +21,26 @@ DEFAULT_HEAD = "lec_vad"
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """Optimisation and selection.
+    """Optimisation and selection; docs/training.md explains them at length.
 
     lr, weight_decay, batch_size, epochs, balanced
-        AdamW; videos a step; half normal, half anomalous videos in every batch where ``balanced``.
+        AdamW; videos a batch, over all ranks together; half normal, half anomalous videos in it where ``balanced``.
+    accumulate, micro_batch
+        Batches that make one step; videos that are computed at once on a rank, sorted by length, 0 for the whole batch.
+        A step's gradient is the mean over its ``batch_size * accumulate`` videos, however they are cut up.
+    schedule, warmup_steps
+        ``constant``; ``cosine``, down to 0 at the last step; ``step``: times ``step_factor`` after each of
+        ``step_epochs`` finished epochs. The rate rises linearly over the first ``warmup_steps`` steps.
+    step_epochs, step_factor
+        Of the schedule ``step``; the defaults are those of the released AVadCLIP training.
+    precision
+        ``float32``, or ``bf16``: networks under autocast, losses and weights in float32.
     clip_gradients
         Largest norm of the gradient; 0 does not clip.
     average
         Decay of the exponential moving average of weights that is validated and saved; 0 switches it off.
+    early_stopping
+        End after so many epochs in a row that brought no better figure; 0 runs all epochs.
     validation_share, select
         Share of training videos held out by a hash of their ids; ``validation`` keeps the epoch that is best there,
         ``last`` the last one, ``paper-test`` the best on the test set (the papers' habit; loud and recorded). A share
@@ -40,24 +52,52 @@ class TrainConfig:
     batch_size: int = 64
     epochs: int = 10
     balanced: bool = True
+    accumulate: int = 1
+    micro_batch: int = 0
+    schedule: str = "constant"
+    step_epochs: tuple[int, ...] = (3, 6, 10)
+    step_factor: float = 0.1
+    warmup_steps: int = 0
+    precision: str = "float32"
     clip_gradients: float = 0.0
     average: float = 0.0
+    early_stopping: int = 0
     validation_share: float = 0.2
     select: str = "validation"
 
     def __post_init__(self) -> None:
         require(self.lr > 0 and self.weight_decay >= 0, "train: lr must be positive, weight_decay not negative")
         require(self.batch_size >= 1 and self.epochs >= 1, "train: batch_size and epochs must be at least 1")
+        require(self.accumulate >= 1, f"train.accumulate: got {self.accumulate}, expected at least 1")
+        for name in ("micro_batch", "warmup_steps", "clip_gradients", "early_stopping"):
+            require(getattr(self, name) >= 0, f"train.{name}: got {getattr(self, name)}, expected 0 (off) or more")
+        _require_one_of("train.schedule", self.schedule, ("constant", "cosine", "step"))
+        require(
+            0 < self.step_factor <= 1, f"train.step_factor: got {self.step_factor}, expected more than 0, at most 1"
+        )
+        require(
+            all(epoch >= 1 for epoch in self.step_epochs) and list(self.step_epochs) == sorted(set(self.step_epochs)),
+            f"train.step_epochs: got {list(self.step_epochs)}, expected rising numbers from 1",
+        )
+        _require_one_of("train.precision", self.precision, ("float32", "bf16"))
         require(0 <= self.average < 1, f"train.average: got {self.average}, expected 0 … <1")
+        self._check_selection()
+
+    def _check_selection(self) -> None:
         require(0 <= self.validation_share < 1, "train.validation_share must be at least 0 and less than 1")
+        _require_one_of("train.select", self.select, ("validation", "last", "paper-test"))
         require(
             self.validation_share > 0 or self.select == "last",
             "train.validation_share = 0 leaves nothing to select on; set train.select = 'last' with it",
         )
         require(
-            self.select in ("validation", "last", "paper-test"),
-            f"train.select: got {self.select!r}, expected validation, last or paper-test",
+            self.early_stopping == 0 or self.select != "last",
+            "train.early_stopping compares epochs, and train.select = 'last' does not; leave one of them out",
         )
+
+
+def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    require(value in known, f"{name}: got {value!r}, expected {', '.join(known[:-1])} or {known[-1]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +173,14 @@ def head_config(name: str) -> type[HeadConfig]:
 
 
 def run_config(values: Mapping[str, Any]) -> RunConfig:
-    """Build settings from parsed TOML or JSON; ``head`` says which settings ``model`` has."""
+    """Build settings from parsed TOML or JSON; ``head`` says which settings ``model`` has, - and _ in it are alike."""
     head = values.get("head", DEFAULT_HEAD)
     require(isinstance(head, str), f"head: got {head!r}, expected a name")
+    head = head.replace("-", "_")
     kind = head_config(head)
     model = values.get("model", {})
     require(isinstance(model, Mapping), f"model: got {model!r}, expected a table")
-    return from_mapping(RunConfig, {**values, "model": from_mapping(kind, model, "model.")})
+    return from_mapping(RunConfig, {**values, "head": head, "model": from_mapping(kind, model, "model.")})
 
 
 def to_mapping(settings: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from vadpipe.store import FeatureStore
 from vadpipe.tracks import NORMAL, FeatureTrack, Interval, TimeGrid
 
 SPEC = FeatureSpec("planted", 16, "imported", "imported")
+AUDIO_SPEC = FeatureSpec("sound", 8, "imported", "imported")
 CLASSES = (NORMAL, "fighting", "riot")
 SMALL = LecVadConfig(dim=32, heads=4, memory_blocks=1)
 CONFIG = RunConfig(stream="planted", model=SMALL, train=TrainConfig(lr=2e-3, batch_size=8, epochs=6, average=0.5))
@@ -51,3 +52,14 @@ def plant(folder: Path, count: int = 24, seed: int = 0) -> Planted:
         store.write(FeatureTrack(rows, grid, SPEC, name))
         records.append(VideoRecord(name, frozenset({label}), intervals, split, grid.num_frames, grid.fps))
     return Planted(store, tuple(records))
+
+
+def plant_audio(planted: Planted, silent: int = 2, seed: int = 1) -> None:
+    """Give all videos but the last ``silent`` ones audio features: noise, one direction added in an incident."""
+    rng = np.random.default_rng(seed)
+    for record in planted.records[: len(planted.records) - silent]:
+        grid = planted.store.read(SPEC, record.id).grid
+        rows = rng.standard_normal((grid.num_snippets, AUDIO_SPEC.dim)).astype(np.float32)
+        for interval in record.intervals:
+            rows[grid.snippet_of(interval.start_frame) : grid.snippet_of(interval.end_frame - 1) + 1, 0] += 4.0
+        planted.store.write(FeatureTrack(rows, grid, AUDIO_SPEC, record.id))

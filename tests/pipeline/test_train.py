@@ -11,21 +11,18 @@ import textwrap
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
+from tests.pipeline.heads import INPUTS
 from tests.pipeline.planted import CLASSES, CONFIG, SPEC, Planted, plant
 from vadpipe.config import RunConfig, TrainConfig
 from vadpipe.errors import UsageError
 from vadpipe.manifest import VideoRecord
 from vadpipe.models.checkpoint import load_head
-from vadpipe.pipeline.bags import Bags, epoch_batches
+from vadpipe.pipeline.bags import Bags
 from vadpipe.pipeline.evaluate import evaluate
 from vadpipe.pipeline.train import FitResult, fit, validate
 from vadpipe.tracks import NORMAL
-
-TEXT = torch.randn(len(CLASSES), CONFIG.model.dim, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +35,7 @@ def bags(planted: Planted, split: str) -> Bags:
 
 
 def run(planted: Planted, folder: Path, config: RunConfig = CONFIG, seed: int = 0) -> FitResult:
-    return fit(bags(planted, "train"), bags(planted, "val"), TEXT, config, folder, seed=seed)
+    return fit(bags(planted, "train"), bags(planted, "val"), INPUTS, config, folder, seed=seed)
 
 
 def test_a_planted_incident_is_found_in_unseen_videos(planted: Planted, tmp_path: Path) -> None:
@@ -74,7 +71,7 @@ def test_changed_features_or_truth_are_another_run(tmp_path: Path) -> None:
     config = replace(CONFIG, train=replace(CONFIG.train, epochs=1, validation_share=0.0, select="last"))
 
     def again(records: list[VideoRecord]) -> FitResult:
-        return fit(Bags(planted.store, SPEC, records, CLASSES), None, TEXT, config, tmp_path / "run")
+        return fit(Bags(planted.store, SPEC, records, CLASSES), None, INPUTS, config, tmp_path / "run")
 
     records = planted.part("train")
     again(records)
@@ -106,22 +103,27 @@ def test_select_last_keeps_the_last_epoch(planted: Planted, tmp_path: Path) -> N
 def test_test_data_is_taken_for_paper_test_only(planted: Planted, tmp_path: Path) -> None:
     test = bags(planted, "test")
     with pytest.raises(UsageError, match="paper-test"):
-        fit(bags(planted, "train"), bags(planted, "val"), TEXT, CONFIG, tmp_path, selection=test)
+        fit(bags(planted, "train"), bags(planted, "val"), INPUTS, CONFIG, tmp_path, selection=test)
     config = replace(CONFIG, train=replace(CONFIG.train, select="paper-test", epochs=1))
-    result = fit(bags(planted, "train"), bags(planted, "val"), TEXT, config, tmp_path, selection=test)
+    result = fit(bags(planted, "train"), bags(planted, "val"), INPUTS, config, tmp_path, selection=test)
     assert "TEST" in result.trained.selection
     assert "TEST" in (tmp_path / "README.md").read_text()
+
+
+def test_selecting_on_nothing_is_refused(planted: Planted, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no validation videos"):
+        fit(bags(planted, "train"), None, INPUTS, CONFIG, tmp_path)
 
 
 def test_videos_of_one_kind_only_are_refused(planted: Planted, tmp_path: Path) -> None:
     normal = [record for record in planted.part("train") if NORMAL in record.labels]
     with pytest.raises(UsageError, match="all of one kind"):
-        fit(Bags(planted.store, SPEC, normal, CLASSES), bags(planted, "val"), TEXT, CONFIG, tmp_path)
+        fit(Bags(planted.store, SPEC, normal, CLASSES), bags(planted, "val"), INPUTS, CONFIG, tmp_path)
 
 
 def test_validation_without_truth_ranks_videos(planted: Planted, tmp_path: Path) -> None:
     blind = [replace(record, intervals=()) for record in planted.part("val")]
-    result = fit(bags(planted, "train"), Bags(planted.store, SPEC, blind, CLASSES), TEXT, CONFIG, tmp_path)
+    result = fit(bags(planted, "train"), Bags(planted.store, SPEC, blind, CLASSES), INPUTS, CONFIG, tmp_path)
     assert "frame_ap" not in result.best
     assert result.trained.selection.endswith("selected by video_ap on 6 validation videos")
 
@@ -129,15 +131,13 @@ def test_validation_without_truth_ranks_videos(planted: Planted, tmp_path: Path)
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    import torch
-    from tests.pipeline.planted import CLASSES, CONFIG, SPEC, Planted, plant
-    from vadpipe import track_file
-    from vadpipe.pipeline import train_state, train
+    from tests.pipeline.heads import INPUTS
+    from tests.pipeline.planted import CLASSES, CONFIG, SPEC, plant
+    from vadpipe.pipeline import train
     from vadpipe.pipeline.bags import Bags
 
     store, out, after, half = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "half"
     planted = plant(store, 32)
-    text = torch.randn(len(CLASSES), CONFIG.model.dim, generator=torch.Generator().manual_seed(0))
     written = 0
     replace = os.replace
 
@@ -153,50 +153,29 @@ KILLED = """
     os.replace = counted
     bags = {name: Bags(planted.store, SPEC, planted.part(name), CLASSES) for name in ("train", "val")}
     written = 0
-    train.fit(bags["train"], bags["val"], text, CONFIG, out)
+    train.fit(bags["train"], bags["val"], INPUTS, CONFIG, out)
 """
 
 
-@pytest.mark.parametrize("after", [0, 3, 8, 12])
-@pytest.mark.parametrize("half", ["half", "whole"])
+@pytest.fixture(scope="module")
+def whole(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> tuple[FitResult, Path]:
+    folder = tmp_path_factory.mktemp("whole")
+    return run(planted, folder), folder
+
+
+@pytest.mark.parametrize(("after", "half"), [(0, "half"), (3, "whole"), (8, "half"), (8, "whole"), (12, "half")])
 def test_kill_9_at_any_write_then_rerun_gives_the_same_weights(
-    planted: Planted, tmp_path: Path, after: int, half: str
+    planted: Planted, whole: tuple[FitResult, Path], tmp_path: Path, after: int, half: str
 ) -> None:
-    whole = run(planted, tmp_path / "whole")
     script = tmp_path / "killed.py"
     script.write_text(textwrap.dedent(KILLED))
     root = str(Path(__file__).parents[2])
     arguments = [sys.executable, str(script), str(tmp_path / "store"), str(tmp_path / "killed"), str(after), half]
     ended = subprocess.run(arguments, env={**os.environ, "PYTHONPATH": root}, check=False, capture_output=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
-    resumed = run(planted, tmp_path / "killed")
-    assert resumed.trained.sha256 == whole.trained.sha256
-    assert resumed.history == whole.history
-    assert run(planted, tmp_path / "killed").best == whole.best
+    resumed, (unbroken, folder) = run(planted, tmp_path / "killed"), whole
+    assert resumed.trained.sha256 == unbroken.trained.sha256
+    assert resumed.history == unbroken.history
+    assert run(planted, tmp_path / "killed").best == unbroken.best
     for name in ("model.safetensors", "metrics.jsonl", "config.json", "state.safetensors"):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-
-
-def test_balanced_batches_use_every_video_and_are_a_function_of_seed_and_epoch(planted: Planted) -> None:
-    every = bags(planted, "train")
-    batches = list(epoch_batches(every, 8, balanced=True, seed=3, epoch=2))
-    assert batches == list(epoch_batches(every, 8, balanced=True, seed=3, epoch=2))
-    assert batches != list(epoch_batches(every, 8, balanced=True, seed=3, epoch=1))
-    assert {index for batch in batches for index in batch} == set(range(len(every)))
-    for batch in batches:
-        assert sum(every.records[index].is_anomalous for index in batch) == len(batch) // 2
-    plain = [index for batch in epoch_batches(every, 8, balanced=False, seed=3, epoch=2) for index in batch]
-    assert sorted(plain) == list(range(len(every)))
-
-
-def test_statistics_are_those_of_all_rows(planted: Planted) -> None:
-    every = bags(planted, "train")
-    mean, covariance = every.statistics()
-    rows = np.concatenate([every.rows(index) for index in range(len(every))])
-    np.testing.assert_allclose(mean.numpy(), rows.mean(axis=0), atol=1e-5)
-    np.testing.assert_allclose(covariance.numpy(), np.cov(rows.T, bias=True), atol=1e-4)
-
-
-def test_unlabelled_order_does_not_matter_for_targets() -> None:
-    record = VideoRecord("x", frozenset({"riot", "fighting"}))
-    assert Bags(None, SPEC, [record], CLASSES).target(0).tolist() == [0.0, 1.0, 1.0]  # type: ignore[arg-type]
+        assert (tmp_path / "killed" / name).read_bytes() == (folder / name).read_bytes(), name

@@ -6,6 +6,7 @@ Legend: B bags, T snippets after pooling, D feature columns, C+1 classes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,8 @@ from vadpipe.manifest import VideoRecord
 from vadpipe.models.windows import pool_rows
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
-from vadpipe.tracks import NORMAL
+from vadpipe.track_file import read_attributes
+from vadpipe.tracks import NORMAL, FeatureTrack, TimeGrid
 
 
 class Batch(NamedTuple):
@@ -42,7 +44,7 @@ class Batch(NamedTuple):
 
 
 class Bags:
-    """The bags of some records; rows are read from the store when first asked for and kept up to ``cache_bytes``."""
+    """The bags of some records; what is read from the store is checked once and kept, up to ``cache_bytes``."""
 
     def __init__(
         self,
@@ -57,59 +59,104 @@ class Bags:
     ) -> None:
         self.store, self.spec, self.records, self.classes = store, spec, tuple(records), classes
         self.max_snippets, self._room = max_snippets, cache_bytes
-        self._cache: dict[tuple[int, bool], NDArray[np.float32]] = {}
+        self._rows: dict[tuple[int, bool], NDArray[np.float32]] = {}
+        self._tracks: dict[tuple[int, bool], FeatureTrack] = {}
+        self._facts: dict[tuple[int, bool], tuple[int, str]] = {}
+        labels = [[name in record.labels for name in classes] for record in self.records]
+        self._targets = np.array(labels, dtype=np.float32).reshape(len(labels), len(classes))
         self.audio_spec = audio_spec
         self.with_audio = frozenset(store.ids(audio_spec)) if audio_spec else frozenset()
 
     def __len__(self) -> int:
         return len(self.records)
 
+    def has_audio(self, index: int) -> bool:
+        """Whether a bag has audio features."""
+        return self.audio_spec is not None and self.records[index].id in self.with_audio
+
+    def content(self, index: int) -> tuple[str, ...]:
+        """Digests of a bag's stored features, one a stream that it has, without reading them."""
+        return tuple(self._fact(index, sound)[1] for sound in (False, True)[: 1 + self.has_audio(index)])
+
+    def length(self, index: int) -> int:
+        """Snippets of a bag after pooling, without reading its features."""
+        return min(self._fact(index, False)[0], self.max_snippets)
+
+    def track(self, index: int) -> FeatureTrack:
+        """Features of one bag as they are stored: unpooled, all crops."""
+        return self._track(index, False)
+
+    def audio_track(self, index: int) -> FeatureTrack | None:
+        """Audio features of one bag as they are stored, None where it has none."""
+        return self._track(index, True) if self.has_audio(index) else None
+
     def rows(self, index: int) -> NDArray[np.float32]:
         """(T, D) pooled features of one bag; of several crops the first (centre) one."""
-        return self._rows(index, self.spec, sound=False)
+        return self._pooled(index, False)
 
     def audio_rows(self, index: int) -> NDArray[np.float32] | None:
         """(T, Da) pooled audio features of one bag, None where it has none; :class:`DataError` for another T."""
-        record = self.records[index]
-        if self.audio_spec is None or record.id not in self.with_audio:
+        if not self.has_audio(index):
             return None
-        rows = self._rows(index, self.audio_spec, sound=True)
-        if len(rows) != (wanted := len(self.rows(index))):
-            raise DataError(f"video {record.id!r}: {len(rows)} rows of audio features, expected {wanted}; extract anew")
+        got, wanted = self._fact(index, True)[0], self._fact(index, False)[0]  # unpooled: pooling would hide it
+        if got != wanted:
+            name = self.records[index].id
+            raise DataError(f"video {name!r}: {got} rows of audio features, expected {wanted}; extract anew")
+        return self._pooled(index, True)
+
+    def _spec(self, sound: bool) -> FeatureSpec:
+        return self.audio_spec if sound and self.audio_spec else self.spec
+
+    def _fact(self, index: int, sound: bool) -> tuple[int, str]:
+        """Snippets before pooling, and digest of the content, from the file's attributes alone."""
+        if (index, sound) not in self._facts:
+            spec = self._spec(sound)
+            _, told = read_attributes(self.store.path(spec, self.records[index].id))
+            grid = TimeGrid(Fraction(told["fps"]), told["num_frames"], spec.frames_per_snippet)
+            self._facts[index, sound] = grid.num_snippets, told["content_sha256"]
+        return self._facts[index, sound]
+
+    def _track(self, index: int, sound: bool) -> FeatureTrack:
+        kept = self._tracks.get((index, sound))
+        if kept is not None:
+            return kept
+        track = self.store.read(self._spec(sound), self.records[index].id)
+        if self._fits(track.data):
+            self._tracks[index, sound] = track
+        return track
+
+    def _pooled(self, index: int, sound: bool) -> NDArray[np.float32]:
+        kept = self._rows.get((index, sound))
+        if kept is not None:
+            return kept
+        data = self.store.read(self._spec(sound), self.records[index].id).data
+        rows = pool_rows(data[0].copy() if data.ndim == 3 else data, self.max_snippets)
+        if self._fits(rows):
+            self._rows[index, sound] = rows
         return rows
 
-    def _rows(self, index: int, spec: FeatureSpec, *, sound: bool) -> NDArray[np.float32]:
-        if (index, sound) in self._cache:
-            return self._cache[index, sound]
-        data = self.store.read(spec, self.records[index].id).data
-        rows = pool_rows(data[0] if data.ndim == 3 else data, self.max_snippets)
-        if rows.nbytes <= self._room:
-            self._cache[index, sound] = rows
-            self._room -= rows.nbytes
-        return rows
+    def _fits(self, data: NDArray[np.floating]) -> bool:
+        fits = data.nbytes <= self._room
+        self._room -= data.nbytes if fits else 0
+        return fits
 
     def target(self, index: int) -> NDArray[np.float32]:
         """(C+1,) multi-hot over ``classes``."""
-        labels = self.records[index].labels
-        return np.array([name in labels for name in self.classes], dtype=np.float32)
+        row: NDArray[np.float32] = self._targets[index]
+        return row
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Pad the chosen bags to the longest of them."""
         rows = [self.rows(index) for index in indices]
+        size = max(len(item) for item in rows)
+        targets = torch.from_numpy(self._targets[list(indices)])
         lengths = torch.tensor([len(item) for item in rows])
-        video = torch.zeros(len(rows), int(lengths.max()), self.spec.dim)
-        for place, item in enumerate(rows):
-            video[place, : len(item)] = torch.from_numpy(item)
-        targets = torch.from_numpy(np.stack([self.target(index) for index in indices]))
+        video = _padded(rows, size, self.spec.dim)
         if self.audio_spec is None:
             return Batch(video, targets, lengths)
-        audio = torch.zeros(*video.shape[:2], self.audio_spec.dim)
-        has_audio = torch.zeros(len(rows), dtype=torch.bool)
-        for place, index in enumerate(indices):
-            sound = self.audio_rows(index)
-            if sound is not None:
-                audio[place, : len(sound)], has_audio[place] = torch.from_numpy(sound), True
-        return Batch(video, targets, lengths, audio, has_audio)
+        sounds = [self.audio_rows(index) for index in indices]
+        has_audio = torch.tensor([sound is not None for sound in sounds])
+        return Batch(video, targets, lengths, _padded(sounds, size, self.audio_spec.dim), has_audio)
 
     def statistics(self, *, sound: bool = False) -> tuple[Tensor, Tensor]:
         """Mean (D,) and covariance (D, D) of all pooled rows, float64, in two passes that hold one bag at a time.
@@ -132,6 +179,17 @@ class Bags:
             rows = self.audio_rows(index) if sound else self.rows(index)
             if rows is not None:
                 yield rows
+
+
+def _padded(rows: Sequence[NDArray[np.float32] | None], size: int, dim: int) -> Tensor:
+    """(len(rows), size, dim), zeros after each item's end; None is all zeros. Every value is written once."""
+    out = np.empty((len(rows), size, dim), dtype=np.float32)
+    for place, item in enumerate(rows):
+        end = 0 if item is None else len(item)
+        if item is not None:
+            out[place, :end] = item
+        out[place, end:] = 0.0
+    return torch.from_numpy(out)
 
 
 def epoch_batches(bags: Bags, batch_size: int, *, balanced: bool, seed: int, epoch: int) -> Iterator[list[int]]:

@@ -9,7 +9,16 @@ import torch
 
 from vadpipe.errors import DataError
 from vadpipe.models.windows import windows
+from vadpipe.spec import FeatureSpec
+from vadpipe.store import FeatureStore
 from vadpipe.tracks import FeatureTrack, ScoreTrack
+
+
+def audio_track(store: FeatureStore, spec: FeatureSpec | None, video_id: str) -> FeatureTrack | None:
+    """Audio features of a video for :func:`score_track`; None for no audio stream, or where none are stored."""
+    if spec is None or not store.path(spec, video_id).is_file():
+        return None
+    return store.read(spec, video_id)
 
 
 @torch.inference_mode()
@@ -33,16 +42,22 @@ def score_track(
     for start, end in windows(track.grid.num_snippets, window):
         rows = torch.from_numpy(crops[:, start:end].astype(np.float32)).to(device)
         lengths = torch.full((len(crops),), end - start, device=device)
-        out = head(rows, lengths, *_sound(audio, start, end, rows))
+        out = head(rows, lengths, *_sound(head, audio, start, end, rows))
         anomaly[start:end] = out.anomaly.mean(dim=0).float().cpu().numpy()
         categories[start:end] = out.categories.mean(dim=0).float().cpu().numpy()
     return ScoreTrack(anomaly, categories, labels, track.grid)
 
 
-def _sound(audio: FeatureTrack | None, start: int, end: int, rows: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    """(audio (crops, T, Da), has_audio (crops,)) of one window, the same for every crop; nothing for no audio."""
+def _sound(
+    head: Any, audio: FeatureTrack | None, start: int, end: int, rows: torch.Tensor
+) -> tuple[torch.Tensor | None, ...]:
+    """(audio (crops, T, Da), has_audio (crops,)) of one window, the same for every crop; () for heads without audio.
+
+    A silent video is given as in training: zeros, and ``has_audio`` False.
+    """
     if audio is None:
-        return ()
+        dim = getattr(getattr(head, "audio_input", None), "input_dim", 0)  # of heads that take audio
+        return (rows.new_zeros(*rows.shape[:2], dim), rows.new_zeros(len(rows), dtype=torch.bool)) if dim else ()
     data = audio.data[0] if audio.data.ndim == 3 else audio.data
     sound = torch.from_numpy(data[start:end].astype(np.float32)).to(rows.device).expand(len(rows), -1, -1)
     return sound, torch.ones(len(rows), dtype=torch.bool, device=rows.device)

@@ -75,13 +75,16 @@ def draw_timeline(
 def draw_training_curve(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Draw a training run: ``rows`` hold ``epoch``, every other key is a curve.
 
-    Keys with ``loss`` in their name go into the upper panel, all others (AP, AUC, … in 0 … 1) into the lower; a key
+    Keys with ``loss`` in their name go into the upper panel, all others (AP, AUC, … in 0 … 1) into one below.
+    ``loss_distill``, which is of another size, and a learning rate ``lr`` that changes have panels of their own. A key
     that is missing or not finite in some rows leaves a gap. :class:`UsageError` for no rows, or a bad suffix.
     """
     if not rows:
         raise UsageError("training curve: got no epochs, expected at least one; train first.")
     names = list(dict.fromkeys(name for row in rows for name in row if name != "epoch"))
-    panels = [[name for name in names if ("loss" in name) is wanted] for wanted in (True, False)]
+    if len({row.get("lr") for row in rows}) == 1:
+        names = [name for name in names if name != "lr"]
+    panels = [[name for name in names if _panel_of(name) == panel] for panel in range(4)]
     panels = [panel for panel in panels if panel] or [[]]
     height = 0.9 + 2.5 * len(panels)
     figure = _figure(path, height)
@@ -92,6 +95,12 @@ def draw_training_curve(path: Path, rows: Sequence[Mapping[str, float]]) -> None
         _draw_panel(axis, epochs, rows, panel)
     axes[-1].set_xlabel("epoch")
     _save(figure, path)
+
+
+def _panel_of(name: str) -> int:
+    if name in ("loss_distill", "lr"):
+        return 1 if name == "loss_distill" else 3
+    return 0 if "loss" in name else 2
 
 
 def _figure(path: Path, height: float) -> Figure:
@@ -239,7 +248,7 @@ def _draw_panel(axis: Axes, epochs: Sequence[float], rows: Sequence[Mapping[str,
         axis.plot(
             epochs, values, style, color=colour, marker="o", markersize=3.5, linewidth=1.5, label=_short(name, 20)
         )
-    axis.set_ylabel("loss" if any("loss" in name for name in names) else "score")
+    axis.set_ylabel("loss" if any("loss" in name for name in names) else "rate" if names == ["lr"] else "score")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(axis="y", color="#E6E6E6", linewidth=0.8)
     _plain(axis)

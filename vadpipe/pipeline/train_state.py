@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,11 @@ STATE_FILE = "state.safetensors"
 
 @dataclass(slots=True)
 class TrainState:
-    """Head, optimizer, averaged weights, best weights, figures so far. ``epoch`` counts finished epochs."""
+    """Head, optimizer, averaged weights, best weights, figures so far. ``epoch`` counts finished epochs.
+
+    The learning rate, the random numbers and early stopping need nothing beside: all three are functions of the
+    settings, the seed, ``epoch`` and ``history``.
+    """
 
     head: Any
     optimizer: torch.optim.AdamW
@@ -44,33 +49,46 @@ class TrainState:
             state._load(folder / STATE_FILE)
         return state
 
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of the next step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
     def update_average(self) -> None:
-        """Take one step of the exponential moving average of all weights and buffers."""
+        """Take one step of the exponential moving average of all weights and buffers; counters are copied."""
         decay = self.settings.average
         if not decay:
             return
         with torch.no_grad():
             for name, value in self.head.state_dict().items():
-                if name not in self.average:
+                if name not in self.average or not value.is_floating_point():
                     self.average[name] = value.clone()
                 else:
                     self.average[name].lerp_(value, 1 - decay)
 
-    def averaged(self) -> Any:
-        """Return the head that is validated and saved: the averaged one, or the trained one itself."""
+    def scoring_head(self) -> Any:
+        """Return the head that is validated and saved, in eval mode: the averaged one, or the trained one itself."""
         if not self.settings.average:
-            return self.head
+            return self.head.eval()
         head = copy.deepcopy(self.head)
         head.load_state_dict(self.average)
-        return head
+        return head.eval()
 
-    def finish_epoch(self, row: dict[str, float], *, better: bool) -> None:
-        """Record an epoch's figures; where it is ``better``, keep its weights."""
+    def finish_epoch(self, row: dict[str, float], scoring: Any, *, better: bool) -> None:
+        """Record an epoch's figures; where it is ``better``, keep the weights of the head that they belong to."""
         self.epoch += 1
         self.history.append(row)
         if better:
             self.best = row
-            self.best_weights = {name: value.clone() for name, value in self.averaged().state_dict().items()}
+            self.best_weights = {name: value.clone() for name, value in scoring.state_dict().items()}
+
+    def digest(self) -> str:
+        """sha256 of all that the next step starts from: weights, buffers, optimizer."""
+        digest = hashlib.sha256(str(self.epoch).encode())
+        for name, value in self._trained().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def best_row_and_head(self) -> tuple[dict[str, float], Any]:
         """Figures and a copy of the head of the kept epoch."""
@@ -82,18 +100,21 @@ class TrainState:
 
     def save(self, folder: Path) -> None:
         """Replace the state file by the present state."""
-        names = [name for name, _ in self.head.named_parameters()]
-        tensors = {f"head/{name}": value for name, value in self.head.state_dict().items()}
-        tensors |= {f"average/{name}": value for name, value in self.average.items()}
-        tensors |= {f"best/{name}": value for name, value in self.best_weights.items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{names[index]}/{slot}": value for slot, value in slots.items()}
+        tensors = self._trained() | {f"best/{name}": value for name, value in self.best_weights.items()}
         told = {"fingerprint": self.fingerprint, "epoch": self.epoch, "best": self.best, "history": self.history}
         content = save_tensors(
             {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
             metadata={"vadpipe": json.dumps(told)},
         )
         atomic_write(folder / STATE_FILE, content)
+
+    def _trained(self) -> dict[str, Tensor]:
+        names = [name for name, _ in self.head.named_parameters()]
+        tensors: dict[str, Tensor] = {f"head/{name}": value for name, value in self.head.state_dict().items()}
+        tensors |= {f"average/{name}": value for name, value in self.average.items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{names[index]}/{slot}": value for slot, value in slots.items()}
+        return tensors
 
     def _load(self, path: Path) -> None:
         try:
