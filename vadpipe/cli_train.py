@@ -57,7 +57,11 @@ def _parse_seeds(_context: click.Context, _option: click.Parameter, value: str |
 @click.option("--head", help="Head to train, e.g. lec_vad, vadclip, avadclip, avadclip-student; as --set head=NAME.")
 @click.option("--stream", help="Stream or folder name of the features.  [default: the config's, clip]")
 @click.option("--teacher", type=PATH, metavar="RUN", help="Run folder of the head that a student learns from.")
-@click.option("--out", type=PATH, help="Run folder.  [default: runs/<head>-<stream>-seed<seed>]")
+@click.option(
+    "--out",
+    type=PATH,
+    help="Run folder; of --grid that of all its runs.  [default: runs/<head>-<stream>-seed<seed>; runs/grid]",
+)
 @click.option("--config", "config_file", type=PATH, help="TOML file of settings.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated.")
 @click.option(
@@ -69,7 +73,9 @@ def _parse_seeds(_context: click.Context, _option: click.Parameter, value: str |
 @click.option(
     "--seeds", callback=_parse_seeds, metavar="N|LIST", help="Seeds 0 … N-1 or those listed (1,5); a run folder each."
 )
-@click.option("--grid", "grids", type=PATH, multiple=True, metavar="FILE", help="Train a table's rows: docs/training.md.")
+@click.option(
+    "--grid", "grids", type=PATH, multiple=True, metavar="FILE", help="Train the rows of a table: docs/training.md."
+)
 @click.option("--test-features", type=PATH, help="Of --grid: store of the test videos.  [default: --features]")
 @click.option("--test-labels", type=PATH, help="Of --grid.  [default: --labels, its records with split = test]")
 @click.option("--test-annotations", type=PATH, help="Of --grid: frames of the test videos' true incidents.")
