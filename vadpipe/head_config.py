@@ -42,6 +42,11 @@ def require(condition: bool, message: str) -> None:
         raise UsageError(message)
 
 
+def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise :class:`UsageError` unless setting ``model.<name>`` has one of the known values."""
+    require(value in known, f"model.{name}: got {value!r}, expected {', '.join(known[:-1])} or {known[-1]}")
+
+
 @dataclass(frozen=True, slots=True)
 class LecVadConfig:
     """LEC-VAD's architecture and loss switches; each row of the paper's tables is one of these.
@@ -116,5 +121,158 @@ class LecVadConfig:
         return False
 
 
-HEAD_CONFIGS: Mapping[str, type[HeadConfig]] = MappingProxyType({"lec_vad": LecVadConfig})
+@dataclass(frozen=True, slots=True)
+class TwoBranchConfig:
+    """What VadCLIP, AVadCLIP and its student share: video path, class prompts, the two branches.
+
+    dim, layers, heads, window
+        Width, that of CLIP's text features; transformer blocks, attention heads, snippets in a window.
+    max_snippets
+        Longer videos are averaged to so many snippets in training; also the number of learned positions.
+    padding
+        ``masked``: padding changes nothing. ``released``: as the released code, which pads every video with zeros to
+        ``max_snippets`` and lets them take part; for checkpoints that were trained so.
+    score
+        Which branch the anomaly score comes from: ``binary`` or ``alignment`` (1 - p_normal).
+    prompt_prefix, prompt_postfix
+        Learned vectors before and after a class name.
+    tau, text_weight
+        Temperature of the alignment map; weight of the loss that keeps normal and anomaly classes apart.
+    standardise, input_dropout
+        As for LEC-VAD. Features of another width than ``dim`` get a learned projection or, with ``pca``, principal
+        components.
+    zero_init, gate, residual
+        Departures from the released models, for little data: the binary classifier starts at zero; then also the
+        alignment map has a weight that is learned from 0 (``gate`` counts with ``zero_init`` only, which is worse
+        without it); the input features are added to the video path's output.
+    """
+
+    dim: int = 512
+    layers: int = 2
+    heads: int = 1
+    window: int = 8
+    max_snippets: int = 256
+    padding: str = "masked"
+    score: str = "binary"
+    prompt_prefix: int = 10
+    prompt_postfix: int = 10
+    tau: float = 0.07
+    text_weight: float = 0.1
+    standardise: str = "none"
+    input_dropout: float = 0.0
+    zero_init: bool = True
+    gate: bool = True
+    residual: bool = False
+
+    def __post_init__(self) -> None:
+        one_of("padding", self.padding, ("masked", "released"))
+        one_of("score", self.score, ("binary", "alignment"))
+        one_of("standardise", self.standardise, ("none", "columns", "pca"))
+        require(self.dim >= 2 and self.dim % 2 == 0, f"model.dim: got {self.dim}, expected an even number")
+        require(
+            self.heads >= 1 and self.dim % self.heads == 0,
+            f"model.heads: got {self.heads}, expected a divisor of dim {self.dim}",
+        )
+        require(self.layers >= 1, f"model.layers: got {self.layers}, expected at least 1")
+        require(self.max_snippets >= 1 and self.window >= 1, "model: max_snippets and window must be at least 1")
+        require(
+            self.prompt_prefix >= 0 and self.prompt_postfix >= 0 and self.prompt_prefix + self.prompt_postfix <= 74,
+            "model: prompt_prefix and prompt_postfix must leave room for a class name in 77 tokens",
+        )
+        require(self.tau > 0 and self.text_weight >= 0, "model: tau must be positive, text_weight not negative")
+        require(0 <= self.input_dropout < 1, "model.input_dropout must be in [0, 1)")
+
+
+@dataclass(frozen=True, slots=True)
+class VadClipConfig(TwoBranchConfig):
+    """VadCLIP (AAAI 2024): the defaults are its UCF-Crime configuration.
+
+    XD-Violence: ``layers = 1``, ``window = 64``, ``score = "alignment"``, ``text_weight = 1e-4``.
+    """
+
+    @property
+    def uses_audio(self) -> bool:
+        """VadCLIP looks at the picture only."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class AVadClipConfig(TwoBranchConfig):
+    """AVadCLIP's audio-visual model, the teacher; rows of Tables 4 and 5 are these switches.
+
+    modality
+        ``audio_visual``, ``visual`` (no fusion) or ``audio`` (the audio path alone).
+    fusion
+        ``adaptive`` (eqs. 1-3), ``concat`` (and a linear layer), ``add`` or ``cross_attention``.
+    av_prompt, focal
+        Class features get the video's own vector (eqs. 4-7); L_FOCAL beside L_NCE.
+    audio_dropout
+        In the temporal convolution net.
+    """
+
+    window: int = 4
+    score: str = "alignment"
+    text_weight: float = 1e-4
+    modality: str = "audio_visual"
+    fusion: str = "adaptive"
+    av_prompt: bool = True
+    focal: bool = True
+    audio_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        TwoBranchConfig.__post_init__(self)
+        one_of("modality", self.modality, ("audio_visual", "visual", "audio"))
+        one_of("fusion", self.fusion, ("adaptive", "concat", "add", "cross_attention"))
+        require(0 <= self.audio_dropout < 1, "model.audio_dropout must be in [0, 1)")
+
+    @property
+    def uses_audio(self) -> bool:
+        """False for ``modality = "visual"`` only."""
+        return self.modality != "visual"
+
+
+@dataclass(frozen=True, slots=True)
+class AVadClipStudentConfig(TwoBranchConfig):
+    """AVadCLIP's student: one modality, taught by the audio-visual model (Table 6).
+
+    modality
+        ``visual`` or ``audio``: the stream that the same network is fed with.
+    av_prompt, focal
+        As in the teacher.
+    distill, distill_weight
+        ``ukd`` (eq. 11), ``mse`` or ``none``; its weight in the loss. For ``ukd`` keep the released 1e-8: its
+        log-variance is the negative of the features plus a branch, so where features are large the squared difference
+        is divided by 1e-6 and L_UKD is some 1e4 to 1e8; from 1e-4 on it crushes the features. ``mse`` takes 0.01 to 1.
+    """
+
+    layers: int = 1
+    window: int = 64
+    score: str = "alignment"
+    text_weight: float = 1e-4
+    modality: str = "visual"
+    av_prompt: bool = True
+    focal: bool = True
+    distill: str = "ukd"
+    distill_weight: float = 1e-8
+
+    def __post_init__(self) -> None:
+        TwoBranchConfig.__post_init__(self)
+        one_of("modality", self.modality, ("visual", "audio"))
+        one_of("distill", self.distill, ("ukd", "mse", "none"))
+        require(self.distill_weight >= 0, "model.distill_weight must not be negative")
+
+    @property
+    def uses_audio(self) -> bool:
+        """True for the audio student only; the teacher's audio is the teacher's affair."""
+        return self.modality == "audio"
+
+
+HEAD_CONFIGS: Mapping[str, type[HeadConfig]] = MappingProxyType(
+    {
+        "lec_vad": LecVadConfig,
+        "vadclip": VadClipConfig,
+        "avadclip": AVadClipConfig,
+        "avadclip_student": AVadClipStudentConfig,
+    }
+)
 """Head name -> its settings class; the heads themselves are in :data:`vadpipe.models.heads.HEADS`."""

@@ -14,8 +14,7 @@ from vadpipe.errors import CheckpointError, UsageError
 from vadpipe.head_config import LecVadConfig
 from vadpipe.models import HeadInputs, LecVad
 from vadpipe.models.checkpoint import TrainedHead, load_head, save_head
-from vadpipe.models.layers import LocalTransformer
-from vadpipe.models.lec_vad import principal_components
+from vadpipe.models.layers import LocalTransformer, principal_components
 from vadpipe.spec import FeatureSpec
 
 SMALL = LecVadConfig(dim=32, heads=4, memory_blocks=2, zero_init=False)

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from vadpipe.config import RunConfig
 from vadpipe.errors import UsageError
+from vadpipe.models.avadclip import AVadClip, AVadClipStudent
 from vadpipe.models.inputs import HeadInputs
 from vadpipe.models.lec_vad import LecVad
+from vadpipe.models.vadclip import VadClip
 
 
 class HeadOutput(Protocol):
@@ -63,7 +65,9 @@ class Head(Protocol):
         """Take the training features' mean (D,) and covariance (D, D), float64, of stream ``video`` or ``audio``."""
 
 
-HEADS: Mapping[str, Callable[[Any, HeadInputs], nn.Module]] = MappingProxyType({"lec_vad": LecVad})
+HEADS: Mapping[str, Callable[[Any, HeadInputs], nn.Module]] = MappingProxyType(
+    {"lec_vad": LecVad, "vadclip": VadClip, "avadclip": AVadClip, "avadclip_student": AVadClipStudent}
+)
 """Name -> what builds the head: ``HEADS[name](settings, inputs)``."""
 
 

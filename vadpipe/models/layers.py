@@ -8,6 +8,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_SHORT = 64  # snippets in a window
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None, *, causal: bool = False) -> Tensor:
+    """Softmax attention of q, k, v (…, L, d), as ``F.scaled_dot_product_attention``; ``allowed`` (…, L, L) bool.
+
+    For windows in bfloat16 on a CPU it is two products, with the softmax in float32: the fused kernel's backward pass
+    takes two to six times as long there.
+    """
+    if causal or q.dtype != torch.bfloat16 or q.device.type != "cpu" or k.shape[-2] > _SHORT:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=causal)
+    scores = (q @ k.transpose(-2, -1)).float() * q.shape[-1] ** -0.5
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, float("-inf"))
+    return scores.softmax(dim=-1).to(v.dtype) @ v
+
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention over the second-last axis: (…, L, d) -> (…, L, d); masked keys are never read."""
@@ -28,7 +44,7 @@ class SelfAttention(nn.Module):
         if keys is not None:
             own = torch.eye(length, dtype=torch.bool, device=x.device)
             allowed = (keys[..., None, None, :] | own).expand(*lead, 1, length, length)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+        mixed = attend(q, k, v, allowed)
         out: Tensor = self.out(mixed.transpose(-3, -2).reshape(*lead, length, dim))
         return out
 
@@ -139,3 +155,64 @@ class TwoBranchGraph(nn.Module):
             left, right = F.gelu(first(similar @ left)), F.gelu(second(near @ right))
         mixed: Tensor = self.join(torch.cat([left, right], dim=-1))
         return x + mixed if self.residual else mixed
+
+
+class InputStage(nn.Module):
+    """From stored features to the width that a head works in; without state where there is nothing to do.
+
+    ``standardise``: ``columns`` subtracts each column's mean over the training snippets and divides by its deviation,
+    ``pca`` projects on their first principal components. Features of another width are then projected linearly.
+    """
+
+    mean: Tensor
+    std: Tensor
+    components: Tensor
+
+    def __init__(self, input_dim: int, dim: int, standardise: str, dropout: float) -> None:
+        super().__init__()
+        self.input_dim, self.dim, self.standardise = input_dim, dim, standardise
+        self.dropout = nn.Dropout(dropout)
+        if standardise != "none":
+            self.register_buffer("mean", torch.zeros(input_dim))
+        if standardise == "columns":
+            self.register_buffer("std", torch.ones(input_dim))
+        if standardise == "pca":
+            self.register_buffer("components", torch.zeros(input_dim, dim))
+        self.project = nn.Linear(input_dim, dim) if input_dim != dim and standardise != "pca" else None
+
+    @torch.no_grad()
+    def set_statistics(self, mean: Tensor, covariance: Tensor) -> None:
+        """Take the training snippets' mean (input_dim,) and covariance (input_dim, input_dim), float64."""
+        if self.standardise != "none":
+            self.mean.copy_(mean)
+        if self.standardise == "columns":
+            self.std.copy_(covariance.diagonal().sqrt().clamp(min=1e-6))
+        if self.standardise == "pca":
+            self.components.copy_(principal_components(covariance, self.dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, input_dim), any float type -> (B, T, dim) float32; ValueError for another width."""
+        if x.shape[-1] != self.input_dim:
+            raise ValueError(f"features: got {x.shape[-1]} columns, expected {self.input_dim}")
+        x = x.float()
+        if self.standardise != "none":
+            x = x - self.mean
+        if self.standardise == "columns":
+            x = x / self.std
+        if self.standardise == "pca":
+            x = x @ self.components
+        x = self.dropout(x)
+        return x if self.project is None else self.project(x).float()
+
+
+def principal_components(covariance: Tensor, dim: int, norm: float = 10.0) -> Tensor:
+    """(d_in, dim) projection on the first principal components, zero columns where there are fewer.
+
+    Scaled so that the root mean square norm of a projected row is ``norm``; signs are fixed, so that the same data give
+    the same projection.
+    """
+    values, vectors = torch.linalg.eigh(covariance)
+    values, vectors = values.flip(0)[:dim].clamp(min=0), vectors.flip(1)[:, :dim]
+    largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
+    scale = norm / values.sum().sqrt().clamp(min=1e-12)
+    return F.pad(vectors * largest.sign() * scale, (0, dim - vectors.shape[1])).float()

@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from vadpipe.head_config import LecVadConfig
 from vadpipe.models import losses
 from vadpipe.models.inputs import HeadInputs
-from vadpipe.models.layers import CosineGraph, LocalTransformer, TransformerBlock, TwoBranchGraph
+from vadpipe.models.layers import (
+    CosineGraph,
+    LocalTransformer,
+    TransformerBlock,
+    TwoBranchGraph,
+    principal_components,
+)
 
 
 class LecVadOutput(NamedTuple):
@@ -219,16 +225,3 @@ class LecVad(nn.Module):
         """
         if mean is not None:
             self.memory.lerp_(mean, 1 - self.config.memory_momentum)
-
-
-def principal_components(covariance: Tensor, dim: int, norm: float = 10.0) -> Tensor:
-    """(d_in, dim) projection on the first principal components, zero columns where there are fewer.
-
-    Scaled so that the root mean square norm of a projected row is ``norm``; signs are fixed, so that the same data give
-    the same projection.
-    """
-    values, vectors = torch.linalg.eigh(covariance)
-    values, vectors = values.flip(0)[:dim].clamp(min=0), vectors.flip(1)[:, :dim]
-    largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
-    scale = norm / values.sum().sqrt().clamp(min=1e-12)
-    return F.pad(vectors * largest.sign() * scale, (0, dim - vectors.shape[1])).float()

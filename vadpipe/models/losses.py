@@ -27,8 +27,12 @@ def topk_mean(scores: Tensor, lengths: Tensor, k_divisor: int = 16) -> Tensor:
 
     scores (B, T, classes) -> (B, classes); each class is pooled on its own snippets.
     """
+    return mean_of_top(scores, lengths, (lengths // k_divisor).clamp(min=1))
+
+
+def mean_of_top(scores: Tensor, lengths: Tensor, k: Tensor) -> Tensor:
+    """Mean over time of each video's ``k`` highest scores: (B, T, classes), k (B,) in 1 … lengths -> (B, classes)."""
     lengths = _checked_lengths(lengths, scores.shape[1])
-    k = (lengths // k_divisor).clamp(min=1)
     hidden = scores.float().masked_fill(~snippet_mask(lengths, scores.shape[1])[..., None], float("-inf"))
     highest = hidden.topk(int(k.max()), dim=1).values
     taken = torch.arange(highest.shape[1], device=scores.device)[None, :, None] < k[:, None, None]
