@@ -55,7 +55,10 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--share", type=float, default=1.0, help="part of the 4754 videos, 0 … 1")
     parser.add_argument("--crops", type=int, default=1, help="crop files of each training video, 1 … 10")
-    parser.add_argument("--work", type=Path, help="folder to work in; kept  [default: a temporary one]")
+    # resolved: the commands run inside it
+    parser.add_argument(
+        "--work", type=lambda text: Path(text).resolve(), help="folder to work in; kept  [default: a temporary one]"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the temporary folder too")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="further settings of train")
     parser.add_argument("--threads", type=int, default=2)

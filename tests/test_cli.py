@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -14,9 +15,11 @@ import torch
 
 from tests.extractors import painted_videos
 from tests.pipeline.planted import SPEC, Planted, plant
+from vadpipe.cli import main
+from vadpipe.cli_output import print_table
 from vadpipe.config import RunConfig
 from vadpipe.head_config import LecVadConfig
-from vadpipe.manifest import VideoRecord
+from vadpipe.manifest import VideoRecord, write_manifest
 from vadpipe.models import HeadInputs, LecVad
 from vadpipe.models.checkpoint import TrainedHead, save_head
 from vadpipe.store import FeatureStore
@@ -77,6 +80,7 @@ def test_train_finds_what_is_in_the_folder_then_says_it_lacks_text_weights(proje
         (["extract"], 2, "VIDEOS"),
         (["nonsense"], 2, "nonsense"),
         (["import", "features", ".", "--stream", "x"], 2, "labels"),
+        (["evaluate", "--run", "nope"], 2, "--run nope: no trained head there"),
     ],
 )
 def test_wrong_requests_are_one_message_and_a_code(tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
@@ -172,3 +176,47 @@ def test_import_train_evaluate_without_any_video(project: tuple[Path, Planted], 
     other = vadpipe(*train, "--set", "train.lr=1e-3", cwd=tmp_path)
     assert other.returncode == 2
     assert "--restart" in other.stderr
+
+
+@pytest.mark.parametrize("given", ["labels.csv", "manifest.jsonl", "a.list"])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--fps", "x"], "--fps: got 'x'"),
+        (["--fps", "0"], "--fps: got 0"),
+        (["--split", "tset"], "--split: got 'tset'"),
+        (["--order", "a.list"], "pass that as --annotations"),
+    ],
+)
+def test_wrong_options_of_import_labels_are_usage_errors(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: str,
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.csv").write_text("video,label\na,theft\n")
+    (tmp_path / "a.list").write_text("theft/a.mp4\n")
+    write_manifest(tmp_path / "manifest.jsonl", [VideoRecord("a", frozenset({"theft"}))])
+    command = ["vadpipe", "import", "labels", given, "--dataset", "folder", "--out", "out.jsonl", *arguments]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_table_never_cuts_a_name_off(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("names", ["id", "videos"], [["x" * 400, "1"]])
+    shown = capsys.readouterr().out
+    assert shown.count("x") == 400
+    assert "…" not in shown
+
+
+def test_the_shaped_benchmark_works_in_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["xd_shaped.py", "--work", "here"])
+    assert importlib.import_module("xd_shaped")._options().work == tmp_path / "here"

@@ -295,3 +295,10 @@ def test_read_text_of_a_missing_file_or_a_folder(tmp_path: Path) -> None:
         read_text(tmp_path / "none")
     with pytest.raises(UsageError, match="directory"):
         read_text(tmp_path)
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_called_by_its_name(tmp_path: Path, coding: str) -> None:
+    (tmp_path / "labels.csv").write_bytes("video,label\n".encode(coding))
+    with pytest.raises(DataError, match="is UTF-16, expected UTF-8"):
+        read_text(tmp_path / "labels.csv")

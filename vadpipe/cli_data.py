@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vadpipe.cli_options import PATH, json_option, quiet_option
+from vadpipe.cli_options import PATH, frame_rate, json_option, quiet_option
 from vadpipe.cli_output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
@@ -97,11 +97,9 @@ def import_labels(
     FILES are released lists (path,label CSV, .list, Anomaly_Train.txt), annotations, labels.csv, ActivityNet JSON,
     label folders or other manifests.
     """
-    from vadpipe.manifest import parse_fps
     from vadpipe.pipeline.import_labels import import_labels as run
 
-    rate = None if fps is None else parse_fps(fps)
-    summary = run(files, dataset, out, splits, annotations, order, rate)
+    summary = run(files, dataset, out, splits, annotations, order, frame_rate(fps))
     for note in summary.notes:
         say(f"note: {note}")
     if as_json:

@@ -68,7 +68,7 @@ def evaluate(
     """Compare heads with known incidents: frame AP and AUC, mAP@IoU, false alarms, chance beside each."""
     from vadpipe.pipeline.project import find_run
 
-    folders = runs or (find_run(None, Path()),)
+    folders = tuple(find_run(run, Path()) for run in runs or (None,))
     from vadpipe.pipeline.evaluate import EvaluateOptions
     from vadpipe.pipeline.evaluate_report import to_json
     from vadpipe.pipeline.evaluate_run import EvaluateRequest, ReportFiles, evaluate_runs, write_reports
@@ -78,11 +78,12 @@ def evaluate(
     request = EvaluateRequest(folders, options=EvaluateOptions(threshold, draws, seed), **given)
     with progress(quiet) as bars:
         reports = evaluate_runs(request, resolve_device(device), bars, say)
-    write_reports(reports, files)
     if as_json:
         print_json(to_json(reports))
-        return
-    for report in reports:
-        print_evaluation(report.evaluation, f"{report.name}, {report.head}, {report.features}")
-        print_comparison(report)
-    print_runs(reports)
+    else:
+        for report in reports:
+            title = f"{report.name}, {report.head}, {report.features}"
+            print_evaluation(report.evaluation, title, report.selection)
+            print_comparison(report)
+        print_runs(reports)
+    write_reports(reports, files)  # last: what a full disk refuses is on the screen

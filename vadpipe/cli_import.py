@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vadpipe.cli_options import PATH, annotations_option, json_option, labels_option, quiet_option
+from vadpipe.cli_options import PATH, annotations_option, frame_rate, json_option, labels_option, quiet_option
 from vadpipe.cli_output import print_json, print_table, progress, say
 from vadpipe.errors import UsageError
 
@@ -93,7 +93,6 @@ def _from_folder(store: FeatureStore, folder: Path, as_json: bool, quiet: bool, 
 def _from_lists(
     store: FeatureStore, lists: tuple[str, ...], as_json: bool, quiet: bool, options: dict[str, Any]
 ) -> None:
-    from vadpipe.manifest import parse_fps
     from vadpipe.pipeline.import_released import ReleasedRequest, import_released
     from vadpipe.pipeline.project import find_labels
 
@@ -102,9 +101,7 @@ def _from_lists(
             raise UsageError(f"--list needs --{name} too")
     labels, fps, stride = options.pop("labels"), options.pop("fps"), options.pop("stride")
     options["lengths"] = tuple(find_labels(labels, Path())[0]) if labels is not None else ()
-    if fps is not None and (rate := parse_fps(fps)) <= 0:
-        raise UsageError(f"--fps: got {fps}, expected a positive number")
-    options["fps"] = rate if fps is not None else None
+    options["fps"] = frame_rate(fps)
     given = {name: value for name, value in options.items() if value is not None}
     request = ReleasedRequest(lists=lists, frames_per_snippet=stride, **given)
     say(f"looking for .npy files under {request.root}")

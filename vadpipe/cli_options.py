@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import click
 
-from vadpipe.errors import UsageError
+from vadpipe.errors import DataError, UsageError
 
 
 def _check_device(_context: click.Context, _option: click.Parameter, value: str) -> str:
@@ -33,6 +34,19 @@ jobs_option = click.option(
     "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Decoder processes at once."
 )
 weights_option = click.option("--weights", help="openai, a file, or random[:SEED] (untrained, for trying things out).")
+
+
+def frame_rate(text: str | None) -> Fraction | None:
+    """Exact value of ``--fps``, None where it is not given; :class:`UsageError` unless it is a positive number."""
+    from vadpipe.manifest import parse_fps
+
+    try:
+        rate = None if text is None else parse_fps(text)
+    except DataError as error:
+        raise UsageError(f"--fps: {str(error).removeprefix('fps: ')}") from error
+    if rate is not None and rate <= 0:
+        raise UsageError(f"--fps: got {text}, expected a positive number")
+    return rate
 
 
 def resolve_device(device: str) -> str:

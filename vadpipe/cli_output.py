@@ -74,7 +74,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
     table = Table(title=Text(visible(title)), title_justify="left")
     for index, name in enumerate(columns):
-        table.add_column(name, justify="left" if index == 0 else "right")
+        # a name that is too wide goes on in the next line: cut off, it could be another's
+        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
     console().print(table)
@@ -113,8 +114,11 @@ def print_detection(detection: Detection) -> None:
     print_table(title, ["category", "start", "end", "first frame", "end frame", "score"], rows)
 
 
-def print_evaluation(evaluation: Evaluation, name: str = "") -> None:
-    """Print the figures with their 95 % intervals and chance, what the protocols are, and a row for each class."""
+def print_evaluation(evaluation: Evaluation, name: str = "", selection: str = "") -> None:
+    """Print the figures with their 95 % intervals and chance, what the protocols are, and a row for each class.
+
+    ``selection`` says how the head's epoch was chosen; figures mean nothing without it.
+    """
     from vadpipe.pipeline.evaluate_report import figures
     from vadpipe.pipeline.evaluate_result import PROTOCOLS
 
@@ -124,6 +128,8 @@ def print_evaluation(evaluation: Evaluation, name: str = "") -> None:
         rows.append([figure.label, _number(figure.value), bounds, _number(figure.chance, "")])
     size = f"{evaluation.videos} videos, {evaluation.frames} frames"
     print_table(f"{name}: {size}" if name else size, ["figure", "value", "95 %", "chance"], rows)
+    if selection:
+        console().print(f"selection: {visible(selection)}", markup=False)
     for protocol, meaning in PROTOCOLS.items():
         console().print(f"{protocol}: {meaning}", markup=False)
     if evaluation.bounds:

@@ -118,9 +118,9 @@ def _check_labels(video: str, labels: frozenset[str]) -> None:
         raise DataError(f"video {video!r} has no label; expected {NORMAL!r} or anomaly categories")
     for label in labels:
         if not label or label != label.strip() or "|" in label or not label.isprintable():
-            raise DataError(f"video {video!r}: label: got {label!r}, expected a printable name without '|'")
+            raise DataError(f"video {video!r}: label: got {label!r:.80}, expected a printable name without '|'")
         if label != NORMAL and label.casefold() == NORMAL:
-            raise DataError(f"video {video!r}: label: got {label!r}, expected {NORMAL!r}, written exactly so")
+            raise DataError(f"video {video!r}: label: got {label!r:.80}, expected {NORMAL!r}, written exactly so")
     if NORMAL in labels and len(labels) > 1:
         raise DataError(f"video {video!r}: labels: got {sorted(labels)}; {NORMAL!r} cannot stand with others")
 
@@ -128,7 +128,7 @@ def _check_labels(video: str, labels: frozenset[str]) -> None:
 def parse_fps(text: str) -> Fraction:
     """Exact frame rate of ``25``, ``29.97`` or ``30000/1001``; :class:`DataError` for anything else."""
     if not _RATE.fullmatch(text):
-        raise DataError(f"fps: got {text!r}, expected a number or fraction such as 25, 29.97 or 30000/1001")
+        raise DataError(f"fps: got {text!r:.80}, expected a number or fraction such as 25, 29.97 or 30000/1001")
     return Fraction(text)
 
 
@@ -193,6 +193,8 @@ def read_text(path: str | Path) -> str:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if raw.startswith(b"\x1f\x8b"):
         raw = _unpacked(raw, path)
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0\0" in (raw[0:4:2], raw[1:4:2]):  # with or without its mark
+        raise DataError(f"{path} is UTF-16, expected UTF-8; save the file as UTF-8")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

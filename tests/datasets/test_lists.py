@@ -208,6 +208,11 @@ def test_bare_ids_are_a_list(tmp_path: Path) -> None:
             "xd_violence",
             ":2: video 'a': audio file 'b.npy' is another video's",
         ),
+        (
+            "path,audio_path,label\na1.npy,a12.npy,A\n",
+            "xd_violence",
+            ":2: video 'a1': audio file 'a12.npy' is another video's",
+        ),
         ("path,audio_path,label\na__0.npy,a.npy,A\na__1.npy,a__v.npy,A\n", "xd_violence", ":3: .*earlier row"),
         ("x_label_B3.npy\n", "xd_violence", ":1: label: got 'B3'"),
         ("A.Beautiful.Mind.npy\n", "xd_violence", ":1: video 'A.Beautiful.Mind': its name has no label of xd"),
@@ -243,6 +248,16 @@ def test_a_bad_list_is_named(tmp_path: Path, text: str, dataset: str, message: s
 def test_a_file_that_is_no_text(tmp_path: Path, raw: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_list(write(tmp_path, raw), "xd_violence")
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 200_000, "a,b|" * 20_000, "path," + "b" * 100_000, "a " + "9" * 5000 + " Theft"]
+)
+def test_a_very_long_line_is_named_but_not_repeated(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.list").write_text(text + "\n")
+    with pytest.raises(DataError) as caught:
+        read_list(tmp_path / "x.list", "xd_violence")
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
 
 
 def test_a_wrong_request(tmp_path: Path) -> None:

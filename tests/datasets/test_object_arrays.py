@@ -198,17 +198,23 @@ def test_a_small_file_that_means_a_lot(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (b"", "not an .npy file"),
-        (b"PK\x03\x04", "not an .npy file"),
-        (HEADER[:50], "not an .npy file"),
-        (HEADER.replace(b"(1,)", b"(1,1)").replace(b" \n", b"\n"), "not an .npy file|one dimension"),
-        (HEADER.replace(b"'|O'", b"'<f4"), "not an .npy file|object array"),
+        (b"", "not a plain .npy"),
+        (b"PK\x03\x04", "not a plain .npy"),
+        (HEADER[:50], "not a plain .npy"),
+        (HEADER.replace(b"(1,)", b"(1,1)").replace(b" \n", b"\n"), "not a plain .npy|one dimension"),
+        (HEADER.replace(b"'|O'", b"'<f4"), "not a plain .npy|object array"),
         (HEADER.replace(b"\x01\x00", b"\x07\x00", 1), "version"),
     ],
 )
 def test_headers(tmp_path: Path, raw: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(tmp_path, raw)
+
+
+def test_a_refused_name_is_not_written_out_where_its_text_would_fill_the_memory(tmp_path: Path) -> None:
+    doubled = b"".join(b"q%ch%c\x86" % (level, level) for level in range(16))  # keep it, take it again, pair both
+    with pytest.raises(DataError, match=r"the name 'tuple\.x'; expected"):
+        read(tmp_path, HEADER + b"\x80\x04X\x01\x00\x00\x00a" + doubled + b"X\x01\x00\x00\x00x\x93.")
 
 
 def test_arrays_of_numbers_are_told_apart(tmp_path: Path) -> None:

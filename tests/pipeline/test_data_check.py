@@ -15,6 +15,7 @@ from vadpipe.cli import cli
 from vadpipe.datasets.lists import read_list
 from vadpipe.errors import UsageError
 from vadpipe.pipeline.data_check import DataCheck, check_data
+from vadpipe.pipeline.released_files import walk
 
 ROWS = np.zeros((2, 3), np.float16)
 
@@ -81,7 +82,7 @@ def test_every_kind_of_finding_by_name(tmp_path: Path) -> None:
     check = check_data("folder", folder, [listing(tmp_path, *rows)])
     reasons = check.unreadable
     assert reasons.keys() == {"d.npy", "e.npy", "g.npy", "h.npy", "i.npy", "j.npy"}
-    assert reasons["d.npy"] == "is empty (0 bytes)"
+    assert reasons["d.npy"] == "empty (0 bytes)"
     assert "not a plain .npy array" in reasons["e.npy"]
     assert "int64 (2, 3), expected floats (T, D)" in reasons["g.npy"]
     assert "T > 0" in reasons["h.npy"]
@@ -154,3 +155,12 @@ def test_the_command(tmp_path: Path) -> None:
     assert run.exit_code == 1
     assert (found["ok"], found["missing"][-1], found["extra"]) == (False, "w24", ["v29"])
     assert CliRunner().invoke(cli, ["data", "check", "folder", str(folder), "-q"]).exit_code == 0
+
+
+def test_links_are_followed_and_hidden_folders_passed_over_as_the_importer_does(tmp_path: Path) -> None:
+    folder = features(tmp_path / "f", "a", ".hidden/b")
+    (folder / "link").symlink_to(features(tmp_path / "elsewhere", "c"))
+    (folder / "circle").symlink_to(folder)
+    listed = check_data("folder", folder, [listing(tmp_path, "a.npy,theft", "c.npy,theft")])
+    assert wrong(listed) == {}
+    assert {path.name for path in walk(folder, (".npy",))} == {"a.npy", "c.npy"}

@@ -66,6 +66,7 @@ def test_a_figure_that_one_run_lacks_has_no_mean() -> None:
 def test_csv_has_a_row_for_each_run_and_their_mean() -> None:
     rows = read(runs_csv([FIRST, SECOND]))
     assert [row["run"] for row in rows] == ["one", '\'=cmd|"x"', "mean", "sd"]
+    assert [row["selection"] for row in rows] == ["last", "last", "", ""]
     assert float(rows[0]["frame_ap"]) == pytest.approx(FIRST.evaluation.ap, abs=1e-6)
     assert float(rows[0]["frame_ap_low"]) <= float(rows[0]["frame_ap"]) <= float(rows[0]["frame_ap_high"])
     assert {figure.key for figure in figures(WORSE)} <= rows[0].keys()
@@ -95,6 +96,7 @@ def test_latex_prints_every_character() -> None:
         r"50\% of a\_b \& \textbackslash{}c \{d\} \#1 \textasciitilde{}\textasciicircum{}\$ "
         r"\textless{}e\textbar{}f\textgreater{}"
     )
+    assert [latex_text(name) for name in ("[b]", "*", "\n[b]")] == ["{}[b]", "{}*", "{} [b]"]
     assert latex_text("a\n\\input{x}\x00") == r"a \textbackslash{}input\{x\} "
 
 
@@ -105,8 +107,9 @@ def test_latex_has_a_row_for_each_run_and_their_mean() -> None:
     assert all(row.endswith(r" \\") for row in rows)
     assert len({row.count(" & ") for row in rows}) == 1
     assert rows[0].startswith(f"one & {100 * FIRST.evaluation.ap:.2f} & ")
-    assert r"=cmd\textbar{}\textquotedbl{}x" in rows[1]
+    assert r"=cmd\textbar{}\char34{}x" in rows[1]
     assert r"\pm" in rows[2]
+    assert "% one: selection: last" in lines
     assert sum(line.startswith(("% strict: ", "% vadclip: ")) for line in lines) == 2
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from click.testing import CliRunner, Result
 from tests.pipeline.heads import INPUTS
 from tests.pipeline.planted import CLASSES, CONFIG, SPEC, Planted, plant
 from tests.pipeline.test_evaluate import NONE, VIDEOS
-from vadpipe.cli import cli
+from vadpipe.cli import cli, main
 from vadpipe.cli_output import progress
+from vadpipe.errors import StoreError
 from vadpipe.manifest import VideoRecord, write_manifest
 from vadpipe.models.checkpoint import TrainedHead, save_head
 from vadpipe.models.heads import build_head
@@ -80,6 +83,15 @@ def test_several_runs_give_each_and_their_mean(
     assert "no published figures beside: the run says" in ended.stderr
 
 
+def test_what_a_head_from_elsewhere_warns_of_is_said(
+    project: tuple[Path, Planted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_untrained(tmp_path / "released", 0, caution="made by others")
+    ended = evaluate(project[0], monkeypatch, "--run", str(tmp_path / "released"))
+    assert ended.exit_code == 0, ended.output
+    assert "note: released: made by others" in ended.stderr
+
+
 def test_tables_are_for_people(project: tuple[Path, Planted], monkeypatch: pytest.MonkeyPatch) -> None:
     ended = evaluate(project[0], monkeypatch, *BOTH)
     assert ended.exit_code == 0, ended.output
@@ -91,6 +103,7 @@ def test_tables_are_for_people(project: tuple[Path, Planted], monkeypatch: pytes
         "2 runs",
         "fighting",
         "95 %",
+        "selection: last epoch",
     ):
         assert text in ended.stdout, text
     assert "published" not in ended.stdout.replace("the published figures' own", "")
@@ -156,3 +169,68 @@ def test_videos_without_features_are_left_out_by_name(
     assert ended.exit_code == 0, ended.output
     assert "unknown" in ended.stderr
     assert "6 videos" in ended.stdout
+
+
+def exit_code(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    """Exit code of the program, as a shell sees it."""
+    monkeypatch.chdir(folder)
+    fixed = ["vadpipe", "evaluate", "--labels", "manifest.jsonl", "--device", "cpu", "--run", "runs/first"]
+    monkeypatch.setattr(sys, "argv", [*fixed, "--bootstrap", "0", *arguments])
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code
+    return 0
+
+
+def test_lengths_that_the_labels_state_are_compared_with_the_features(
+    project: tuple[Path, Planted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, planted = project
+    calm = next(record for record in planted.part("test") if not record.is_anomalous)
+    labels = str(tmp_path / "m.jsonl")
+    for by, code in ((0, 0), (10, 0), (-16, 0), (17, 1)):
+        changed = replace(calm, num_frames=(calm.num_frames or 0) + by)
+        write_manifest(labels, [changed if record is calm else record for record in planted.records])
+        assert exit_code(folder, monkeypatch, "--labels", labels, "--json") == code
+        shown = capsys.readouterr()
+        assert (f"{calm.id!r} ({by:+d})" in shown.err) == (by != 0)
+        if not code:
+            assert json.loads(shown.out)["length_differences"] == ({calm.id: -by} if by else {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--split", "tset"), "--split: got 'tset'"),
+        (("--order", "x.list"), "pass --annotations"),
+        (("--out", "x", "--csv", "./x"), "--out and --csv are the same file"),
+        (("--per-video", "runs"), "--per-video runs: runs is a folder"),
+        (("--latex", "manifest.jsonl/x.tex"), "manifest.jsonl is no folder"),
+    ],
+)
+def test_a_wrong_request_ends_before_anything_is_scored(
+    project: tuple[Path, Planted],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: Sequence[str],
+    said: str,
+) -> None:
+    monkeypatch.setattr(evaluate_run, "evaluate", lambda *_: pytest.fail("scored"))
+    assert exit_code(project[0], monkeypatch, *arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_figures_are_shown_even_where_the_files_cannot_be_written(
+    project: tuple[Path, Planted],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    form: Sequence[str],
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("no space left")
+
+    monkeypatch.setattr(evaluate_run, "atomic_write", full)
+    assert exit_code(project[0], monkeypatch, "--out", "new/figures.json", *form) == 1
+    assert "AP" in capsys.readouterr().out.replace("frame_ap", "AP")

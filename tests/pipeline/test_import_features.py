@@ -119,3 +119,12 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_done(tmp_path: Path, monkey
     assert written == names[:3]
     summary = import_features(tmp_path, FeatureStore(store.root), [record(name) for name in names], "made")
     assert (summary.kept, summary.done) == (names[:3], names[3:])
+
+
+def test_an_oddly_named_file_does_not_stop_the_others(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ROWS)
+    for name in ("b\nc.npy", os.fsdecode(b"\xff.npy")):
+        (tmp_path / name).write_bytes((tmp_path / "a.npy").read_bytes())
+    summary = import_features(tmp_path, FeatureStore(tmp_path / "store"), [record("a")], "made")
+    assert (summary.done, summary.unlabelled) == (["a"], ["b\nc.npy", "\udcff.npy"])
+    assert "2 files have names that can be no id" in summary.notes[0]

@@ -156,3 +156,16 @@ def test_the_command(tmp_path: Path) -> None:
     run = CliRunner().invoke(cli, ["import", "labels", *files[1:], "--split", "train", *options[4:], "--json"])
     assert json.loads(run.stdout) == {"videos": 290, "out": str(out), "splits": {"train": [290, 150, 0]}}
     assert "note: train: 290 videos, officially ucf_crime has 1610" in run.stderr
+
+
+def test_a_quoted_header_is_one(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text('"video","label"\n"a.mp4","theft"\n')
+    summary = import_labels([tmp_path / "labels.csv"], "folder", tmp_path / "m.jsonl")
+    assert summary.records == [VideoRecord("a", frozenset({"theft"}))]
+
+
+def test_lengths_that_two_label_files_state_are_not_of_features(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("video,label,split,frames,fps\na,theft,test,100,25\n")
+    (tmp_path / "truth.txt").write_text("a 140 theft 3 9\n")
+    with pytest.raises(DataError, match=r"another length than the other label files.*'a' \(\+40\)"):
+        import_labels([tmp_path / "labels.csv"], "folder", tmp_path / "m.jsonl", (), tmp_path / "truth.txt")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vadpipe.datasets.npy import open_array
 from vadpipe.errors import DataError
 from vadpipe.pipeline.npy_file import MAX_BYTES, read_header, read_npy
 
@@ -84,10 +85,14 @@ def test_other_bytes_are_refused(tmp_path: Path) -> None:
     np.save(path, ROWS)
     whole = path.read_bytes()
     nested = whole[:8] + (9000).to_bytes(2, "little") + b"[" * 9000
-    for content in (b"", b"\x93NUMPY", whole[:40], whole[:-1], whole + b"x", b"PK\x03\x04" + whole, nested):
+    deep = whole[:8] + (9000).to_bytes(2, "little") + b"-" * 8999 + b"1"
+    for content in (b"", b"\x93NUMPY", whole[:40], whole[:-1], whole + b"x", b"PK\x03\x04" + whole, nested, deep):
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"a\.npy"):
             read_npy(path)
+        if not content.startswith(whole):
+            with pytest.raises(DataError, match=r"a\.npy"):
+                open_array(path)
     with pytest.raises(DataError, match="cannot be read"):
         read_npy(tmp_path / "b.npy")
     with pytest.raises(DataError, match="cannot be read"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -69,8 +70,35 @@ def test_an_array_of_truth_needs_its_order(store: FeatureStore, tmp_path: Path) 
     array[50:53] = 1
     np.save(tmp_path / "gt.npy", array)
     (tmp_path / "order.list").write_text("b\na\n")
-    records, notes = with_truth([THEFT, CALM], store, SPEC, tmp_path / "gt.npy", tmp_path / "order.list")
+    theft = replace(THEFT, intervals=(), num_frames=None)
+    records, notes = with_truth([theft, CALM], store, SPEC, tmp_path / "gt.npy", tmp_path / "order.list")
     assert records[0].intervals == (Interval("theft", 1.0, 1.3, 10, 13),)
     assert notes == []
     with pytest.raises(UsageError, match="--order"):
         with_truth([THEFT, CALM], store, SPEC, tmp_path / "gt.npy")
+
+
+def test_stated_lengths_are_compared_whatever_the_source_of_truth(store: FeatureStore, tmp_path: Path) -> None:
+    path = tmp_path / "annotations.txt"
+    path.write_text("a 1 2\n")
+    differences: dict[str, int] = {}
+    calm = replace(CALM, num_frames=24)
+    records, notes = with_truth([THEFT, calm], store, SPEC, path, differences=differences)
+    assert differences == {"a": -4, "b": 16}
+    assert "labels: 2 videos differ in length" in notes[0]
+    assert "'a' (+4), 'b' (-16)" in notes[0]
+    assert [record.num_frames for record in records] == [40, 40]
+    with pytest.raises(DataError, match=r"labels: 1 videos have another length than their features.*'b' \(-17\)"):
+        with_truth([THEFT, replace(CALM, num_frames=23)], store, SPEC, path)
+
+
+def test_unknown_truth_of_training_videos_is_said_once(store: FeatureStore, tmp_path: Path) -> None:
+    path = tmp_path / "annotations.txt"
+    path.write_text("a 1 2\n")
+    store.write(FeatureTrack(np.zeros((3, 2), np.float32), GRID, SPEC, "c"))
+    trained = VideoRecord("c", THEFT.labels)
+    _, notes = with_truth([replace(THEFT, num_frames=None), trained], store, SPEC, path)
+    assert notes == [f"{path}: the true incidents of 1 training videos are not known"]
+    path.write_text("a -1 -1\n")
+    _, notes = with_truth([replace(THEFT, num_frames=None)], store, SPEC, path)
+    assert notes == [f"{path}: anomalous videos annotated as having no span: 'a'"]

@@ -17,7 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from vadpipe.datasets.spans import TruthTable
+from vadpipe.datasets.spans import FEATURES, TruthTable
 from vadpipe.errors import DataError
 from vadpipe.manifest import VideoRecord, read_text, video_id
 from vadpipe.tracks import NORMAL, Interval, TimeGrid
@@ -61,12 +61,13 @@ def read_segments(
     records: Mapping[str, VideoRecord],
     grids: Mapping[str, TimeGrid],
     notes: list[str] | None = None,
+    beside: str = FEATURES,
 ) -> dict[str, tuple[Interval, ...]]:
     """True incidents by id, under the rules of :func:`vadpipe.datasets.annotations.read_annotations`.
 
     A segment covers every frame that is shown during it, by the video's own grid.
     """
-    table = TruthTable(records, grids)
+    table = TruthTable(records, grids, beside)
     for video, entry in _database(path).items():
         if not table.mention(video):
             continue

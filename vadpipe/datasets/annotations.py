@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from vadpipe.datasets.spans import TruthTable
+from vadpipe.datasets.spans import FEATURES, TruthTable
 from vadpipe.errors import DataError
 from vadpipe.manifest import MEDIA_SUFFIXES, VideoRecord, at_line, check_id, read_text, video_id
 from vadpipe.tracks import Interval, TimeGrid
@@ -29,19 +29,21 @@ def read_annotations(
     records: Mapping[str, VideoRecord],
     grids: Mapping[str, TimeGrid],
     notes: list[str] | None = None,
+    beside: str = FEATURES,
 ) -> dict[str, tuple[Interval, ...]]:
     """True incidents by video id, sorted by start, for the videos that are both in ``records`` and in ``grids``.
 
     Normal videos are there with an empty tuple; an anomalous video without a line is left out, since its truth is
     unknown. Ids match exactly. Lines of one video add up. Spans that run past the last frame, as real ones do, are
     clipped, and dropped if nothing remains; lines of videos that are not asked for are passed over. What was
-    clipped, dropped, left out and passed over is appended to ``notes``, a sentence each.
+    clipped, dropped, left out and passed over is appended to ``notes``, a sentence each; ``beside`` says there in words
+    what the grids are of.
 
     :class:`DataError` with file and line for malformed lines, reversed, empty or negative spans, the same span twice,
     spans in a normal video, an unknown category, or a line without categories for a video with several; for stated
     lengths that differ from the grid's by more than a snippet; and for a file in which no video is known.
     """
-    table = TruthTable(records, grids)
+    table = TruthTable(records, grids, beside)
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
@@ -94,6 +96,8 @@ def _pairs(video: str, words: list[str]) -> Iterator[tuple[str, int, int]]:
             position += 1
         pair = words[position : position + 2]
         if len(pair) < 2 or not _NUMBER.fullmatch(pair[1]):
-            raise DataError(f"video {video!r}: got {' '.join([*name, *pair])!r}, expected frames in pairs, start end")
+            raise DataError(
+                f"video {video!r}: got {' '.join([*name, *pair])!r:.80}, expected frames in pairs, start end"
+            )
         yield " ".join(name), int(pair[0]), int(pair[1])
         position += 2

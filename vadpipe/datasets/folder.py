@@ -118,7 +118,9 @@ def _hash(video: str, salt: str) -> str:
 def _columns(header: Sequence[str]) -> dict[str, int]:
     names = [name.strip().lower() for name in header]
     if missing := [name for name in _REQUIRED if name not in names]:
-        raise DataError(f"no column {' and '.join(missing)}; got {header}, expected 'video,label', parted by commas")
+        raise DataError(
+            f"no column {' and '.join(missing)}; got {header!r:.80}, expected 'video,label', parted by commas"
+        )
     for name in names:
         if name in (*_REQUIRED, *_OPTIONAL):
             if names.count(name) > 1:
@@ -132,7 +134,7 @@ def _record(cells: Mapping[str, str]) -> VideoRecord:
     try:
         frames = int(cells["frames"]) if cells.get("frames") else None
     except ValueError as error:
-        raise DataError(f"frames: got {cells['frames']!r}, expected a number of frames") from error
+        raise DataError(f"frames: got {cells['frames']!r:.80}, expected a number of frames") from error
     fps = parse_fps(cells["fps"]) if cells.get("fps") else None
     split = cells.get("split") or "train"
     return VideoRecord(video_id(cells["video"]), parse_labels(cells["label"]), (), split, frames, fps)
@@ -142,7 +144,7 @@ def parse_labels(text: str) -> frozenset[str]:
     """Labels of ``fighting|riot`` or ``normal``, in any case; :class:`DataError` where one is empty."""
     labels = [label.strip() for label in text.split("|")]
     if not all(labels):
-        raise DataError(f"label: got {text!r}, expected {NORMAL!r} or categories joined by '|', none of them empty")
+        raise DataError(f"label: got {text!r:.80}, expected {NORMAL!r} or categories joined by '|', none of them empty")
     return frozenset(NORMAL if label.casefold() == NORMAL else label for label in labels)
 
 

@@ -6,8 +6,8 @@
 - ``.npy`` of numbers: 0 or 1 for every frame, all videos joined in the order of a list;
 - ``.npy`` of objects: ``gt_segment*.npy`` beside ``gt_label*.npy``, one entry a video, in the order of a list.
 
-Arrays name no video, so they need that list. Where a file's length of a video and the features' differ, up to one
-snippet is cut at the tail or padded as normal, and said; more is refused.
+Arrays name no video, so they need that list. The features' length of a video counts: where a file states another, by
+up to one snippet, its truth is cut at the tail or padded as normal, and said; more is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vadpipe.datasets.annotations import read_annotations
 from vadpipe.datasets.lists import list_lengths
 from vadpipe.datasets.npy import open_array
 from vadpipe.datasets.object_arrays import is_object_array, read_object_array
-from vadpipe.datasets.spans import TruthTable, few
+from vadpipe.datasets.spans import FEATURES, TruthTable, few
 from vadpipe.errors import DataError, UsageError
 from vadpipe.manifest import VideoRecord, read_manifest, read_text
 from vadpipe.tracks import NORMAL, Interval, TimeGrid
@@ -41,14 +41,15 @@ def read_truth(
     grids: Mapping[str, TimeGrid],
     notes: list[str] | None = None,
     order: str | Path | None = None,
+    beside: str = FEATURES,
 ) -> Truth:
     """True incidents by id, sorted by start, for the videos that are both in ``records`` and in ``grids``.
 
     Normal videos are there with an empty tuple; an anomalous video that the file does not mention is left out.
 
-    ``grids`` are of the features that the truth is compared with. ``notes`` gets a sentence for whatever was clipped,
-    padded, left out or passed over. ``order`` is the list, of any kind that :mod:`vadpipe.datasets.lists` reads, whose
-    order an array follows.
+    ``grids`` are of the features that the truth is compared with, or of what ``beside`` says in words. ``notes`` gets a
+    sentence for whatever was clipped, padded, left out or passed over. ``order`` is the list, of any kind that
+    :mod:`vadpipe.datasets.lists` reads, whose order an array follows.
 
     :class:`UsageError` for a file that cannot be opened and an array without ``order``; :class:`DataError` for a file
     that is malformed or does not fit the videos.
@@ -57,7 +58,7 @@ def read_truth(
     if names_no_videos(path):
         if order is None:
             raise UsageError(f"{path} names no videos; pass the list whose order it follows (--order)")
-        table = TruthTable(records, grids)
+        table = TruthTable(records, grids, beside)
         try:
             if is_object_array(path):
                 _add_segments(path, list_lengths(order), table)
@@ -69,9 +70,9 @@ def read_truth(
     if order is not None and notes is not None:
         notes.append(f"{path} names its videos; the order of {order} was not needed")
     if path.suffix.lower() == ".jsonl":
-        return truth_of_records(read_manifest(path), records, grids, path, notes)
+        return truth_of_records(read_manifest(path), records, grids, path, notes, beside)
     read = read_segments if read_text(path).lstrip().startswith("{") else read_annotations
-    return read(path, records, grids, notes)
+    return read(path, records, grids, notes, beside)
 
 
 def names_no_videos(path: Path) -> bool:
@@ -89,17 +90,18 @@ def truth_of_records(
     grids: Mapping[str, TimeGrid],
     source: str | Path,
     notes: list[str] | None = None,
+    beside: str = FEATURES,
 ) -> Truth:
     """Intervals that the records ``told`` hold, under the rules of :func:`read_truth`; ``source`` is named in messages.
 
     Frames count, not seconds: those are taken from the grids. An anomalous record without intervals says nothing.
     """
-    table = TruthTable(records, grids)
+    table = TruthTable(records, grids, beside)
     for record in told:
         known = bool(record.intervals) or not record.is_anomalous
         if not known or not table.mention(record.id):
             continue
-        if record.num_frames is not None and record.intervals:
+        if record.num_frames is not None:
             table.set_length(record.id, record.num_frames)
         for span in record.intervals:
             table.add(record.id, span.start_frame, span.end_frame, table.category(span.category))

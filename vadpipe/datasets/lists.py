@@ -26,7 +26,7 @@ from vadpipe.manifest import FEATURE_SUFFIXES, MEDIA_SUFFIXES, SPLITS, VideoReco
 _CROP = re.compile(r"__([0-9])\.npy\Z", re.IGNORECASE)
 _NAME_LABEL = re.compile(r"_label_([^_]+)\Z")  # …_label_G-B2-B6 of XD-Violence
 _LETTERS = re.compile(r"[A-Za-z]+")  # Arson011_x264, Normal_Videos_003_x264 of UCF-Crime
-_NUMBER = re.compile(r"-?[0-9]+")
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _PADDING = "0"  # XD-Violence's label lists have three places
 _SUFFIXES = MEDIA_SUFFIXES | FEATURE_SUFFIXES
 _COLUMNS = ({"path", "label"}, {"path", "audio_path", "label"})
@@ -122,10 +122,9 @@ def list_lengths(path: str | Path) -> dict[str, int | None]:
 def list_rows(path: str | Path) -> Iterator[ListRow]:
     """Lines of a list, told apart by its first line; :class:`DataError` for malformed ones and an empty file."""
     text = read_text(path)
-    first = next((line for line in text.split("\n") if line.strip()), "")
-    if not first:
+    if not text.strip():
         raise DataError(f"{path}: holds no video")
-    if {cell.strip().lower() for cell in next(csv.reader([first]))} & {"path", "label"}:
+    if first_cells(text, path) & {"path", "label"}:
         yield from _csv_rows(text, path)
         return
     for number, line in enumerate(text.split("\n"), 1):
@@ -133,6 +132,15 @@ def list_rows(path: str | Path) -> Iterator[ListRow]:
             with at_line(path, number):
                 row = _line_row(number, line)
             yield row
+
+
+def first_cells(text: str, path: str | Path) -> set[str]:
+    """Cells of the first line that is not blank, read as CSV, in lower case: the columns, where it is a header."""
+    line = text.lstrip().partition("\n")[0]
+    try:
+        return {cell.strip().lower() for cell in next(csv.reader([line]), [])}
+    except csv.Error as error:
+        raise DataError(f"{path}: the first line is not one of a list: {error}; got {line!r:.80}") from error
 
 
 def crop_number(name: str) -> int:
@@ -156,7 +164,7 @@ def _csv_rows(text: str, path: str | Path) -> Iterator[ListRow]:
                     raise DataError(f"got {len(cells)} cells, expected {len(columns)}: {','.join(columns)}")
                 named = {name: cell.strip() for name, cell in zip(columns, cells, strict=True)}
                 if not all(named.values()):
-                    raise DataError(f"an empty cell: {cells}")
+                    raise DataError(f"an empty cell: {cells!r:.80}")
                 row = ListRow(rows.line_num, named["path"], named.get("audio_path"), named["label"])
             yield row
     except csv.Error as error:
@@ -166,7 +174,7 @@ def _csv_rows(text: str, path: str | Path) -> Iterator[ListRow]:
 def _header(cells: Sequence[str]) -> list[str]:
     names = [cell.strip().lower() for cell in cells]
     if set(names) not in _COLUMNS or len(set(names)) != len(names):
-        raise DataError(f"columns: got {','.join(names)}, expected path,label or path,audio_path,label")
+        raise DataError(f"columns: got {','.join(names):.80}, expected path,label or path,audio_path,label")
     return names
 
 
@@ -176,7 +184,7 @@ def _line_row(number: int, line: str) -> ListRow:
     if PurePosixPath(text).suffix.lower() in _SUFFIXES:
         return ListRow(number, text)
     if len(words) == 1 and set(text) & set(",;|"):  # in no id of the data sets: another separator than is read here
-        raise DataError(f"got {text!r}, expected one path a line, or '<id> start end …' parted by blanks")
+        raise DataError(f"got {text!r:.80}, expected one path a line, or '<id> start end …' parted by blanks")
     rest = words[1:]
     stated = len(rest) > 1 and _NUMBER.fullmatch(rest[0]) and not _NUMBER.fullmatch(rest[1])  # <id> 8640 Arson 3500 …
     frames = int(rest[0]) if stated else None
@@ -206,7 +214,7 @@ def _add(found: dict[str, _Rows], row: ListRow, spec: DatasetSpec) -> None:
         raise DataError(f"video {video!r} is there twice, with crop {crop_number(name)}")
     rows.crops[crop_number(name)] = name
     audio = row.audio.rsplit("/", 1)[-1] if row.audio else None
-    if audio and not video_id(audio).startswith(video):  # XD-Violence's own end in __vggish
+    if audio and video_id(audio) != video and not video_id(audio).startswith(f"{video}__"):  # …__vggish, XD-Violence
         raise DataError(f"video {video!r}: audio file {audio!r} is another video's")
     if not is_new and audio != rows.audio_file:
         raise DataError(f"video {video!r}: audio file {audio!r} here and {rows.audio_file!r} in an earlier row")
@@ -223,7 +231,7 @@ def _row_labels(row: ListRow, video: str, spec: DatasetSpec) -> frozenset[str]:
     named = _labels_of_name(video, spec)
     stated = _labels_of_text(row.label, spec) if row.label else None
     if named and stated and named != stated:
-        raise DataError(f"video {video!r}: the label column says {row.label!r}, the name {sorted(named)}")
+        raise DataError(f"video {video!r}: the label column says {row.label!r:.80}, the name {sorted(named)}")
     if not (labels := named or stated):
         raise DataError(f"video {video!r}: its name has no label of {spec.name}: {', '.join(spec.classes)}")
     return labels
@@ -243,5 +251,5 @@ def _labels_of_text(text: str, spec: DatasetSpec) -> frozenset[str]:
     labels = {part: spec.class_of(part) for part in parts if part != _PADDING}
     unknown = [part for part, label in labels.items() if label is None]
     if unknown or not labels:
-        raise DataError(f"label: got {text!r}, expected codes or classes of {spec.name}: {spec.names}")
+        raise DataError(f"label: got {text!r:.80}, expected codes or classes of {spec.name}: {spec.names}")
     return frozenset(label for label in labels.values() if label is not None)

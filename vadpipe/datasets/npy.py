@@ -4,12 +4,43 @@ from __future__ import annotations
 
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from vadpipe.errors import DataError, UsageError
+
+_MAX_HEADER = 10_000
+# numpy parses the header as Python text and lets the parser's own errors through
+_HEADER_ERRORS = (
+    *(ValueError, EOFError, SyntaxError, TokenError, TypeError, OverflowError, RecursionError, MemoryError),
+    *(KeyError, IndexError, AttributeError, AssertionError),
+)
+
+
+class ArrayHeader(NamedTuple):
+    """What a file says about its array; it may lie."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+
+
+def read_array_header(file: BinaryIO) -> ArrayHeader:
+    """Read the header of an open ``.npy`` file, which then stands where the values begin.
+
+    :class:`DataError`, which does not name the file, for anything that is no such header.
+    """
+    try:
+        version = npy_format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"format version {version[0]}.{version[1]}, expected 1.0 or 2.0")
+        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        return ArrayHeader(*read(file, max_header_size=_MAX_HEADER))
+    except _HEADER_ERRORS as error:
+        raise DataError(f"not a plain .npy array: {error!s:.200}") from error
 
 
 def open_array(path: str | Path) -> NDArray[Any]:
@@ -19,14 +50,16 @@ def open_array(path: str | Path) -> NDArray[Any]:
     or is shorter than its header says.
     """
     try:
-        if Path(path).stat().st_size == 0:
-            raise DataError(f"{path} is empty (0 bytes)")
+        with Path(path).open("rb") as file:
+            if not file.read(1):
+                raise DataError("empty (0 bytes)")
+            file.seek(0)
+            read_array_header(file)
         mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, SyntaxError, TokenError, TypeError, OverflowError, MemoryError) as error:
-        # numpy parses the header as Python text and lets the parser's own errors through
-        raise DataError(f"{path} is not a plain .npy array: {error}") from error
-    if not isinstance(mapped, np.ndarray):
-        raise DataError(f"{path} is not a plain .npy array, but an archive of several")
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except _HEADER_ERRORS as error:
+        raise DataError(f"{path}: not a plain .npy array: {error!s:.200}") from error
     return mapped

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from vadpipe.datasets.npy import read_array_header
 from vadpipe.errors import DataError, UsageError
 
 _MAX_BYTES = 16 << 20  # the largest real file has 53 kB
 _MAX_VALUES = 1_000_000  # … and 3000 values
 _MAX_DEPTH = 3  # videos, spans, start and end
-_MAX_HEADER = 10_000
 _MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
 _NAMES = {(module, "_reconstruct"): "_reconstruct" for module in _MODULES} | {
     ("numpy", "ndarray"): "ndarray",
@@ -74,27 +74,13 @@ def is_object_array(path: str | Path) -> bool:
     """Whether a ``.npy`` file says that it holds Python objects; :class:`DataError` if it is no ``.npy`` at all."""
     with Path(path).open("rb") as file:
         try:
-            return bool(_dtype_and_shape(file)[0].hasobject)
+            return bool(read_array_header(file).dtype.hasobject)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
 
-def _dtype_and_shape(stream: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-        if read is None:
-            raise DataError(f"version {version} of .npy, expected 1.0 or 2.0")
-        shape, _, dtype = read(stream, max_header_size=_MAX_HEADER)
-    except DataError:
-        raise
-    except Exception as error:  # numpy parses the header as Python text and lets many errors of that through
-        raise DataError(f"not an .npy file: {error}") from error
-    return dtype, shape
-
-
 def _read_header(stream: io.BytesIO) -> int:
-    dtype, shape = _dtype_and_shape(stream)
+    shape, _, dtype = read_array_header(stream)
     if dtype != np.dtype(object) or len(shape) != 1:
         raise DataError(f"got {dtype} {shape}, expected an object array of one dimension")
     return shape[0]
@@ -116,7 +102,7 @@ class _Machine:
         except DataError:
             raise
         except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise DataError(f"damaged: {error}") from error
+            raise DataError(f"damaged: {error!s:.200}") from error
         if len(self.stack) != 1 or not isinstance(self.stack[0], _Array) or self.stack[0].items is None:
             raise DataError("damaged: holds no array")
         items = self.stack[0].items
@@ -170,9 +156,9 @@ class _Machine:
     def _name(self, opcode: str, argument: Any) -> None:
         wanted = tuple(argument.split(" ", 1) if opcode == "GLOBAL" else self._pop(2))
         if not all(isinstance(part, str) for part in wanted) or wanted not in _NAMES:
-            raise DataError(
-                f"refused: the name {'.'.join(map(str, wanted))!r:.200}; expected numpy's array reconstruction"
-            )
+            # of anything but text only the type: a small file can hold lists whose text would fill the memory
+            named = ".".join(part if isinstance(part, str) else type(part).__name__ for part in wanted)
+            raise DataError(f"refused: the name {named!r:.200}; expected numpy's array reconstruction")
         self.stack.append(_Name(_NAMES[wanted]))
 
     def _call(self, function: Any, arguments: Any) -> None:

@@ -18,6 +18,9 @@ from vadpipe.tracks import NORMAL, Interval, TimeGrid
 _NAMED = 5  # ids that a note spells out; the rest is a number
 _NAMED_IN_ERRORS = 50
 
+FEATURES = "their features"
+"""What grids are of, unless a caller says otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -29,16 +32,22 @@ class Span:
 
 
 class TruthTable:
-    """What a file says about the videos that are both in ``records`` and in ``grids``."""
+    """What a file says about the videos that are both in ``records`` and in ``grids``.
 
-    def __init__(self, records: Mapping[str, VideoRecord], grids: Mapping[str, TimeGrid]) -> None:
+    ``beside`` says in words what the grids are of, for messages about lengths.
+    """
+
+    def __init__(
+        self, records: Mapping[str, VideoRecord], grids: Mapping[str, TimeGrid], beside: str = FEATURES
+    ) -> None:
         self.wanted = {video: records[video] for video in records if video in grids}
         self.notes: list[str] = []
         self._grids = grids
         self._names = category_names(self.wanted.values())
         self._found: dict[str, list[Span]] = {}
         self._unknown: list[str] = []
-        self._differences: dict[str, int] = {}
+        self._stated: dict[str, int] = {}
+        self._beside = beside
 
     def mention(self, video: str) -> bool:
         """Note that the file has this video; False where it is not one of those asked for."""
@@ -49,8 +58,8 @@ class TruthTable:
         return True
 
     def set_length(self, video: str, num_frames: int) -> None:
-        """Compare the length that the file states with the grid's; :meth:`truth` judges all of them together."""
-        self._differences[video] = num_frames - self._grids[video].num_frames
+        """Note the length that the file states; :meth:`truth` compares all of them with the grids."""
+        self._stated[video] = num_frames
 
     def category(self, name: str) -> str:
         """Category of a class name or code, in any case, spelt as in the labels in use; may be ``normal``."""
@@ -89,32 +98,13 @@ class TruthTable:
                 f"{path}: none of its {len(self._unknown)} ids is one of the {len(self.wanted)} videos: "
                 f"{few(self._unknown)}"
             )
-        self._check_lengths(path)
+        self.notes += compare_lengths(self._stated, self._grids, path, self._beside)
         known = [video for video, record in self.wanted.items() if video in self._found or not record.is_anomalous]
-        silent = [video for video in self.wanted if video not in known]
-        said = self.notes + self._clip_notes()
-        said += [f"anomalous videos without annotation, left out: {few(silent)}"] if silent else []
+        said = self.notes + self._clip_notes() + self._silence_notes(set(known))
         said += [f"annotated videos that are not among those asked for: {few(self._unknown)}"] if self._unknown else []
         if notes is not None:
             notes += [f"{path}: {text}" for text in said]
         return {video: _intervals(self._found.get(video, []), self._grids[video]) for video in known}
-
-    def _check_lengths(self, path: str | Path) -> None:
-        steps = {video: self._grids[video].frames_per_snippet for video in self._differences}
-        far = [f"{video!r} ({by:+d})" for video, by in self._differences.items() if abs(by) > steps[video]]
-        if far:
-            more = f" and {len(far) - _NAMED_IN_ERRORS} more" if len(far) > _NAMED_IN_ERRORS else ""
-            raise DataError(
-                f"{path}: {len(far)} videos have another length than their features, in frames (file - features): "
-                f"{', '.join(far[:_NAMED_IN_ERRORS])}{more}. Up to one snippet is cut or padded at the tail, not more; "
-                "the file belongs to other videos, or to another frame rate"
-            )
-        near = [f"{video!r} ({by:+d})" for video, by in self._differences.items() if by]
-        if near:
-            self.notes.append(
-                f"{len(near)} videos differ in length from their features by up to one snippet; "
-                f"the tail is cut, or padded as normal, in frames (file - features): {_listed(near)}"
-            )
 
     def _clip_notes(self) -> list[str]:
         clipped, dropped = [], []
@@ -126,6 +116,44 @@ class TruthTable:
         return notes + (
             [f"{len(dropped)} spans lay past the last frame and were dropped: {few(dropped)}"] if dropped else []
         )
+
+    def _silence_notes(self, known: set[str]) -> list[str]:
+        """Say which anomalous videos have no span, and whether the file says so or says nothing."""
+        spanless = [video for video, spans in self._found.items() if not spans and self.wanted[video].is_anomalous]
+        silent = [video for video in self.wanted if video not in known]
+        if any(record.split != "train" for record in self.wanted.values()):  # most truth is of the other parts only
+            training = sum(self.wanted[video].split == "train" for video in silent)
+            silent = [video for video in silent if self.wanted[video].split != "train"]
+        else:
+            training = 0
+        notes = [f"anomalous videos annotated as having no span: {few(spanless)}"] if spanless else []
+        notes += [f"the true incidents of {training} training videos are not known"] if training else []
+        return notes + ([f"anomalous videos without annotation, left out: {few(silent)}"] if silent else [])
+
+
+def compare_lengths(
+    stated: Mapping[str, int], grids: Mapping[str, TimeGrid], source: str | Path, beside: str = FEATURES
+) -> list[str]:
+    """Compare lengths that ``source`` states, in frames by id, with the grids', which count; and notes, a sentence.
+
+    :class:`DataError` with the names where they differ by more than one snippet.
+    """
+    differences = {video: frames - grids[video].num_frames for video, frames in stated.items()}
+    far = [f"{video!r} ({by:+d})" for video, by in differences.items() if abs(by) > grids[video].frames_per_snippet]
+    if far:
+        more = f" and {len(far) - _NAMED_IN_ERRORS} more" if len(far) > _NAMED_IN_ERRORS else ""
+        raise DataError(
+            f"{source}: {len(far)} videos have another length than {beside}, in frames (stated - {beside}): "
+            f"{', '.join(far[:_NAMED_IN_ERRORS])}{more}. Up to one snippet is cut or padded at the tail, not more; "
+            "it is of other videos, or of another frame rate"
+        )
+    near = [f"{video!r} ({by:+d})" for video, by in differences.items() if by]
+    if not near:
+        return []
+    return [
+        f"{len(near)} videos differ in length from {beside} by up to one snippet; truth is cut at the tail, or padded "
+        f"as normal, in frames (stated - {beside}): {_listed(near)}"
+    ]
 
 
 def category_names(records: Iterable[VideoRecord]) -> dict[str, str]:

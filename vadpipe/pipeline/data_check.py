@@ -15,6 +15,7 @@ from vadpipe.datasets.npy import open_array
 from vadpipe.errors import DataError, UsageError, VadpipeError
 from vadpipe.manifest import MEDIA_SUFFIXES, video_id
 from vadpipe.pipeline.import_labels import read_videos
+from vadpipe.pipeline.released_files import walk
 
 
 @dataclass(slots=True)
@@ -109,9 +110,9 @@ def _expected(lists: Sequence[Path], check: DataCheck) -> dict[str, set[int]]:
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
-    visible = sorted(path for path in folder.rglob("*") if not path.name.startswith("."))
+    visible = sorted(walk(folder, {".npy", *MEDIA_SUFFIXES}))
     arrays = [path for path in visible if path.suffix.lower() == ".npy"]
-    videos = [path for path in visible if path.suffix.lower() in MEDIA_SUFFIXES]
+    videos = [path for path in visible if path.suffix.lower() != ".npy"]
     if not arrays and not videos:
         raise UsageError(f"{folder} holds neither videos nor .npy features")
     if arrays and videos:

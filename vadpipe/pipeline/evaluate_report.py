@@ -20,7 +20,7 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\char34{}",  # \textquotedbl needs another font encoding than LaTeX's own
     **{char: f"\\{char}" for char in "&%$#_{}"},
 }
 
@@ -140,13 +140,14 @@ def runs_csv(reports: Sequence[RunReport]) -> str:
     """CSV: a row for each run, then ``mean`` and ``sd`` for several; 95 % intervals in columns of their own."""
     listed = [figures(report.evaluation) for report in reports]
     bounded = {figure.key for row in listed for figure in row if figure.bounds}
-    columns = ["run", "head", "features", "dataset", "videos", "frames"]
+    columns = ["run", "head", "features", "selection", "dataset", "videos", "frames"]
     keys = [figure.key for figure in listed[0]]
     for key in keys:
         columns += [key, f"{key}_low", f"{key}_high"] if key in bounded else [key]
     rows: list[dict[str, object]] = []
     for report, row in zip(reports, listed, strict=True):
-        about = {"run": report.name, "head": report.head, "features": report.features, "dataset": report.dataset}
+        about = {"run": report.name, "head": report.head, "features": report.features}
+        about |= {"selection": report.selection, "dataset": report.dataset}
         sizes = {"videos": report.evaluation.videos, "frames": report.evaluation.frames}
         values = {figure.key: figure.value for figure in row}
         low_high = {f"{f.key}_{end}": f.bounds[i] for f in row if f.bounds for i, end in enumerate(("low", "high"))}
@@ -198,6 +199,7 @@ def latex_rows(reports: Sequence[RunReport]) -> str:
     lines = [
         "% percent; columns: run & " + " & ".join(listed[0][key].label for key in keys),
         *(f"% {name}: {meaning}" for name, meaning in PROTOCOLS.items()),
+        *(f"% {latex_text(report.name)}: selection: {latex_text(report.selection)}" for report in reports),
     ]
     for report, row in zip(reports, listed, strict=True):
         cells = [_percent(row[key].value) for key in keys]
@@ -215,4 +217,6 @@ def _percent(value: float | None) -> str:
 
 def latex_text(text: str) -> str:
     """Text as LaTeX prints it, whatever characters it holds; what cannot be printed becomes a blank."""
-    return "".join(_LATEX.get(char, char) if char.isprintable() else " " for char in text)
+    plain = "".join(_LATEX.get(char, char) if char.isprintable() else " " for char in text)
+    # after the \\ of the row before, [ would begin its argument and * belong to it
+    return "{}" + plain if plain.lstrip().startswith(("[", "*")) else plain

@@ -59,7 +59,7 @@ class Evaluation:
     classes, rows
         A row for each class and for each video.
     notes, differences
-        What a reader has to know; video -> frames that its scores had more than its truth.
+        What a reader has to know; video -> frames that its scores had more than its truth, or its labels state.
     """
 
     ap: float

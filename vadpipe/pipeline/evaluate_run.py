@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,10 @@ class EvaluateRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
-    """Files to write, each left out where None: all figures, a row a run, LaTeX rows, a row a video, curves."""
+    """Files to write, each left out where None: all figures, a row a run, LaTeX rows, a row a video, curves.
+
+    :class:`UsageError` where two are the same file, or one cannot be written where it is asked for.
+    """
 
     json: Path | None = None
     csv: Path | None = None
@@ -54,6 +58,25 @@ class ReportFiles:
     def __post_init__(self) -> None:
         if self.picture is not None and self.picture.suffix.lower() not in SUFFIXES:
             raise UsageError(f"--picture {self.picture}: expected a name that ends in {', '.join(SUFFIXES)}")
+        taken: dict[Path, str] = {}
+        for name in (item.name for item in fields(self)):
+            path: Path | None = getattr(self, name)
+            if path is None:
+                continue
+            option = "--out" if name == "json" else f"--{name.replace('_', '-')}"
+            _check_target(path, option)
+            if (other := taken.setdefault(path.resolve(), option)) != option:
+                raise UsageError(f"{other} and {option} are the same file, {path}; give each its own")
+
+
+def _check_target(path: Path, option: str) -> None:
+    """Refuse, before anything is computed, a file that could not be written; folders that lack are made later."""
+    place = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    if path.is_dir() or not place.is_dir():
+        wrong = path if path.is_dir() else place
+        raise UsageError(f"{option} {path}: {wrong} is {'a' if path.is_dir() else 'no'} folder; give another file name")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(f"{option} {path}: no permission to write in {place}")
 
 
 def evaluate_runs(
@@ -92,16 +115,21 @@ def _evaluate_run(
     say: Callable[[str], None],
 ) -> RunReport:
     places = (request.labels, request.annotations, request.split, request.allow_seen)
-    records = test_records(folder, store, trained.spec, *places, say, request.order)
+    lengths: dict[str, int] = {}
+    records = test_records(folder, store, trained.spec, *places, say, request.order, lengths)
     known = [record.id for record in records if record.intervals or not record.is_anomalous]
     dataset = _dataset(request.dataset, trained, known, say)
     task = bars.add_task(f"scoring {name}", total=len(known), note="")
     evaluation = evaluate(trained, store, records, lambda *_: bars.advance(task), request.options)
+    stated = {name: lengths[name] for name in known if name in lengths}
+    evaluation = replace(evaluation, differences={**stated, **evaluation.differences})
     if evaluation.left_out:
         count = len(evaluation.left_out)
-        say(f"warning: {count} anomalous videos without annotation are left out: {named(evaluation.left_out)}")
+        say(f"warning: {count} anomalous videos have no annotated span and are left out: {named(evaluation.left_out)}")
     if trained.spec.untrained:
         say(f"note: {name}: the features come from an encoder with random weights")
+    if trained.caution:
+        say(f"note: {name}: {trained.caution}")
     for note in evaluation.notes:
         say(f"note: {name}: {note}")
     words = features_in_words(trained.spec, trained.audio_spec)

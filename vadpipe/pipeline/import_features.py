@@ -106,22 +106,33 @@ def import_features(
     row is dropped or repeated and a note says so; a larger difference fails that video. :class:`DataError` where a
     record does not say frames and fps.
     """
-    files: dict[str, Path] = {}
-    crops = 0
-    for path in sorted(folder.glob("*.npy")):  # of <id>__0 … <id>__9 the first, the centre crop, is taken
-        crops += files.setdefault(video_id(path), path) != path
-    if not files:
-        raise UsageError(f"{folder} holds no .npy file")
+    files, crops, odd = _files_by_id(folder)
     known = {record.id: record for record in records}
     found = sorted(files.keys() & known.keys())
     todo = [ImportJob(name, (files[name],), *_length(known[name])) for name in found]
     spec = imported_spec(stream, common_columns(list(files.values())), frames_per_snippet)
-    summary = ImportSummary(spec, unlabelled=sorted(files.keys() - known))
+    summary = ImportSummary(spec, unlabelled=[*sorted(files.keys() - known), *odd])
     summary.missing = {name: f"{name}.npy" for name in sorted(known.keys() - files)}
     if crops:
         summary.notes.append(f"{crops} files of further crops were left out; the first crop of each video is used")
+    if odd:
+        summary.notes.append(f"{len(odd)} files have names that can be no id and were left out, e.g. {odd[0]!r}")
     import_tracks(todo, store, summary, jobs=jobs, notify=notify)
     return summary
+
+
+def _files_by_id(folder: Path) -> tuple[dict[str, Path], int, list[str]]:
+    """Id -> file of its first crop; how many further crops there are; names that can be no id."""
+    files: dict[str, Path] = {}
+    crops, odd = 0, []
+    for path in sorted(folder.glob("*.npy")):  # of <id>__0 … <id>__9 the first, the centre crop, is taken
+        try:
+            crops += files.setdefault(video_id(path), path) != path
+        except DataError:  # a line feed, or bytes that are not UTF-8: no label can mean it
+            odd.append(path.name)
+    if not files:
+        raise UsageError(f"{folder} holds no .npy file")
+    return files, crops, odd
 
 
 def imported_spec(stream: str, dim: int, frames_per_snippet: int, *, crops: str = "", time: str = "") -> FeatureSpec:

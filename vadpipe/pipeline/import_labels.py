@@ -11,9 +11,9 @@ from vadpipe.datasets import DATASETS, dataset_spec
 from vadpipe.datasets.activitynet import read_database
 from vadpipe.datasets.folder import labels_from_folders, read_labels
 from vadpipe.datasets.ground_truth import names_no_videos, read_truth
-from vadpipe.datasets.lists import ListedVideo, list_lengths, read_list
+from vadpipe.datasets.lists import ListedVideo, first_cells, list_lengths, read_list
 from vadpipe.errors import DataError, UsageError
-from vadpipe.manifest import VideoRecord, read_manifest, read_text, write_manifest
+from vadpipe.manifest import SPLITS, VideoRecord, read_manifest, read_text, write_manifest
 from vadpipe.tracks import Interval, TimeGrid
 
 _NO_END = 1 << 40  # frames of a video whose length no file states: no span is clipped
@@ -61,6 +61,10 @@ def import_labels(
     """
     if len(splits) not in (0, 1, len(files)):
         raise UsageError(f"--split: got {len(splits)} for {len(files)} files, expected one for each, or one for all")
+    if wrong := [split for split in splits if split not in SPLITS]:
+        raise UsageError(f"--split: got {wrong[0]!r}, expected one of {', '.join(SPLITS)}")
+    if order is not None and annotations is None:
+        raise UsageError(f"--order {order} is the order of an array of truth; pass that as --annotations")
     given: list[str | None] = [None] * len(files)
     if splits:
         given = [*splits] * len(files) if len(splits) == 1 else [*splits]
@@ -93,7 +97,7 @@ def read_videos(path: Path, dataset: str, split: str | None = None) -> list[List
         records = read_manifest(path)
     elif (text := read_text(path).lstrip()).startswith("{"):
         records = _in_classes(read_database(path), dataset, path)
-    elif "video" in (cell.strip().lower() for cell in text.partition("\n")[0].split(",")):
+    elif "video" in first_cells(text, path):
         records = read_labels(path)
     else:
         return read_list(path, dataset, split or "train")
@@ -147,7 +151,7 @@ def _with_spans(summary: LabelSummary, annotations: Path, order: Path | None) ->
         for record in about.values()
         if record.fps is not None
     }
-    truth = read_truth(annotations, about, grids, summary.notes, order)
+    truth = read_truth(annotations, about, grids, summary.notes, order, "the other label files")
     return [_with_intervals(record, truth.get(record.id)) for record in records]
 
 

@@ -11,21 +11,18 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
+from vadpipe.datasets.npy import read_array_header
 from vadpipe.errors import DataError
 
 MAX_BYTES = 1 << 30
 """Largest file that is read; a day of video has 0.2 GiB of CLIP features."""
 
 _DTYPES = (np.float16, np.float32, np.float64)
-# numpy parses the header as Python text and lets the parser's own errors through
-_HEADER_ERRORS = (ValueError, SyntaxError, TokenError, TypeError, OverflowError, RecursionError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +84,9 @@ def _header(file: BinaryIO, size: int, path: Path) -> NpyHeader:
     if size > MAX_BYTES:
         raise DataError(f"{path}: got {size} bytes, expected at most {MAX_BYTES} of one video's features")
     try:
-        version = npy_format.read_magic(file)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"format version {version[0]}.{version[1]}")
-        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
-    except _HEADER_ERRORS as error:
-        raise DataError(f"{path} is not a plain .npy array: {error}") from error
+        shape, fortran, dtype = read_array_header(file)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     if dtype.hasobject:
         raise DataError(f"{path} holds Python objects (a pickle), which could run code; expected numbers (T, D)")
     if len(shape) != 2 or dtype.newbyteorder("=") not in _DTYPES:
@@ -105,4 +98,4 @@ def _header(file: BinaryIO, size: int, path: Path) -> NpyHeader:
     if size != wanted:
         what = "truncated" if size < wanted else "longer than it says"
         raise DataError(f"{path} is {what}: {size} bytes, expected {wanted} for {dtype} {shape}")
-    return NpyHeader(rows, columns, dtype, bool(fortran), file.tell(), size)
+    return NpyHeader(rows, columns, dtype, fortran, file.tell(), size)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from vadpipe.datasets.folder import labels_from_folders, read_labels
 from vadpipe.datasets.ground_truth import read_truth, truth_of_records
+from vadpipe.datasets.spans import compare_lengths
 from vadpipe.errors import DataError, UsageError
-from vadpipe.manifest import VideoRecord, read_manifest
+from vadpipe.manifest import SPLITS, VideoRecord, read_manifest
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import MANIFEST, FeatureStore
 from vadpipe.tracks import TimeGrid
@@ -91,20 +92,28 @@ def with_truth(
     spec: FeatureSpec,
     annotations: Path | None,
     order: Path | None = None,
+    differences: dict[str, int] | None = None,
 ) -> tuple[list[VideoRecord], list[str]]:
     """Records with their true intervals filled in, clipped to each video's length; and notes for the user.
 
     Without ``annotations``, intervals that the records have already (``manifest.jsonl``) are fitted to the features;
     with them, they are replaced. Anomalous videos that the file does not mention keep no intervals: their truth is
     unknown. ``order`` is the list that an array of truth follows.
+
+    The features' length counts. Every length that a record states is compared with it: up to one snippet is noted, and
+    ``differences`` gets id -> frames that the features have more; :class:`DataError` with the names for more.
     """
     if annotations is None and not any(record.intervals for record in records):
         return list(records), []
     grids: dict[str, TimeGrid] = {record.id: store.grid(spec, record.id) for record in records}
     by_id = {record.id: record for record in records}
-    notes: list[str] = []
+    stated = {record.id: record.num_frames for record in records if record.num_frames is not None}
+    notes = [f"labels: {note}" for note in compare_lengths(stated, grids, "labels")]
+    if differences is not None:
+        differences |= {name: by for name, frames in stated.items() if (by := grids[name].num_frames - frames)}
     if annotations is None:
-        truth = truth_of_records(records, by_id, grids, "labels", notes)
+        told = [replace(record, num_frames=None) for record in records]  # compared above
+        truth = truth_of_records(told, by_id, grids, "labels", notes)
     else:
         truth = read_truth(annotations, by_id, grids, notes, order)
     fitted = [
@@ -117,6 +126,8 @@ def with_truth(
 def find_run(given: Path | None, project: Path) -> Path:
     """Return ``given``, or the only finished run under ``runs/``; with several, the newest is not guessed."""
     if given is not None:
+        if not (given / "config.json").is_file():
+            raise UsageError(f"--run {given}: no trained head there; expected a folder with a config.json")
         return given
     finished = sorted(path.parent for path in (project / "runs").glob("*/config.json"))
     if len(finished) == 1:
@@ -157,14 +168,21 @@ def test_records(
     allow_seen: bool,
     say: Callable[[str], None],
     order: Path | None = None,  # noqa: PT028  # this is no test: it is about the test split
+    differences: dict[str, int] | None = None,  # noqa: PT028
 ) -> list[VideoRecord]:
     """Records to evaluate ``run`` on, with their truth; refuses videos that the head has seen in training.
 
-    ``order`` is the list that ``annotations`` follow where they are an array without ids.
+    ``order`` is the list that ``annotations`` follow where they are an array without ids; ``differences`` is filled as
+    :func:`with_truth` does.
 
     Labels without a split column hold one set; then all of them are taken, whatever ``split`` says.
     """
+    if split not in (*SPLITS, "all"):
+        raise UsageError(f"--split: got {split!r}, expected {', '.join(SPLITS)} or all")
     records, found = find_labels(labels, Path(), store.root)
+    truth = find_annotations(annotations, found)
+    if order is not None and truth is None:
+        raise UsageError(f"--order {order} is the order of an array of truth, and there is none; pass --annotations")
     if split != "all" and any(record.split != "train" for record in records):
         records = [record for record in records if record.split == split]
     if not records:
@@ -179,7 +197,7 @@ def test_records(
             f"{len(known)} of {len(records)} videos were used to train or select this head ({known[0]!r} …); "
             "pass the test labels, or --allow-seen to measure the fit on them"
         )
-    records, notes = with_truth(records, store, spec, find_annotations(annotations, found), order)
+    records, notes = with_truth(records, store, spec, truth, order, differences)
     for note in notes:
         say(f"note: {note}")
     return records

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,24 +78,31 @@ def _chosen(text: str, listed: set[int]) -> tuple[int, ...]:
 
 
 def scan(root: Path, skip: Path | None = None) -> dict[str, list[Path]]:
-    """Name -> paths of every ``.npy`` file under ``root``, in one walk; links to folders are followed, circles are not.
-
-    Nothing under ``skip`` is taken. Bytes of names that are not UTF-8 become lone surrogates, which no list holds.
-    """
+    """Name -> paths of every ``.npy`` file that :func:`walk` finds under ``root``."""
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder; expected the folder that holds the released .npy files")
-    seen = {_identity(skip)} if skip is not None and skip.is_dir() else set()
     found: dict[str, list[Path]] = {}
+    for path in walk(root, (".npy",), skip):
+        found.setdefault(path.name, []).append(path)
+    return found
+
+
+def walk(root: Path, suffixes: Collection[str], skip: Path | None = None) -> Iterator[Path]:
+    """Files under ``root`` with one of ``suffixes``, in lower case; links to folders are followed, circles are not.
+
+    Hidden files and folders and what is under ``skip`` are passed over. Bytes of names that are not UTF-8 become lone
+    surrogates, which no list holds.
+    """
+    seen = {_identity(skip)} if skip is not None and skip.is_dir() else set()
     for folder, inner, names in os.walk(root, followlinks=True):
         if (identity := _identity(folder)) in seen:
             inner.clear()
             continue
         seen.add(identity)
-        inner.sort()
-        for name in names:
-            if name.lower().endswith(".npy"):
-                found.setdefault(name, []).append(Path(folder) / name)
-    return found
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
+                yield Path(folder) / name
 
 
 def left_over(files: Iterable[str], videos: Sequence[ListedVideo], taken: set[str]) -> tuple[list[str], int]:
