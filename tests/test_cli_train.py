@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from tests.pipeline.planted import Planted, plant
 from tests.test_cli import write_labels
 from vadpipe.cli import cli
 from vadpipe.config import RunConfig, load_config
-from vadpipe.errors import UsageError
+from vadpipe.errors import DataError, UsageError
 from vadpipe.pipeline import train_data, train_run
-from vadpipe.pipeline.train_data import TrainRequest
+from vadpipe.pipeline.train_data import TrainRequest, find_training_data
 
 SMALL = ["--set=model.dim=32", "--set=model.heads=4", "--set=train.epochs=2", "--device=cpu"]
 
@@ -74,8 +75,9 @@ def test_seeds_that_are_none_are_refused(seeds: str) -> None:
     assert "seeds" in ended.output
 
 
-def test_seed_and_seeds_exclude_each_other() -> None:
-    ended = CliRunner().invoke(cli, ["train", "--seed=1", "--seeds=2"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_seed_and_seeds_exclude_each_other(seed: int) -> None:
+    ended = CliRunner().invoke(cli, ["train", f"--seed={seed}", "--seeds=3"])
     assert ended.exit_code == 2
     assert "exclude each other" in ended.output
 
@@ -105,6 +107,19 @@ def test_one_run_says_how_far_it_is_and_what_it_kept(project: Planted) -> None:
         "paper-test"
     )
     assert Path("runs/lec_vad-planted-seed0/curve.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_paper_test_holds_nothing_out(project: Planted) -> None:
+    config = load_config(None, ["stream=planted", "train.select=paper-test", "train.validation_share=0"])
+    request = TrainRequest(config, labels=Path("labels.csv"))
+    data = find_training_data(request)
+    assert {record.id for record in data.train} == {item.id for part in ("train", "val") for item in project.part(part)}
+    assert (data.val, len(data.test)) == ((), len(project.part("test")))
+    held_out = replace(config, train=replace(config.train, select="last", validation_share=0.2))
+    assert len(find_training_data(replace(request, config=held_out)).val) > 0
+    write_labels(Path(), tuple(record for record in project.records if record.split != "test"))
+    with pytest.raises(DataError, match="no record has split = test; paper-test needs them"):
+        find_training_data(request)
 
 
 def test_further_ranks_say_nothing_but_their_errors(project: Planted, monkeypatch: pytest.MonkeyPatch) -> None:

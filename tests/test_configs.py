@@ -12,6 +12,7 @@ import pytest
 
 from vadpipe.config import RunConfig, head_config, load_config
 from vadpipe.datasets import DATASETS
+from vadpipe.extractors import EXTRACTORS
 from vadpipe.head_config import AVadClipConfig, AVadClipStudentConfig, LecVadConfig, VadClipConfig
 from vadpipe.pipeline.train_grid_file import GridOptions, plan_grids, read_grid
 
@@ -58,6 +59,18 @@ def test_files_are_readable_in_a_terminal_and_name_files_that_exist(path: Path) 
     assert max(len(line) for line in text.splitlines()) <= 120
     for name in re.findall(r"(?:configs|docs)/[\w/.-]+\.(?:toml|md)", text):
         assert (ROOT / name).is_file(), name
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_no_recipe_promises_what_is_not_there(path: Path) -> None:
+    """Sound has no encoder here, so it is imported; and no offered weight of UKD is above the released one."""
+    text, sound = path.read_text(), load_config(path).audio_stream
+    if sound and sound not in EXTRACTORS and "vadpipe extract" in text:
+        assert "vadpipe import features" in text
+    for line, sets, _ in offered(path):
+        for told in sets:
+            key, _, value = told.partition("=")
+            assert key != "model.distill_weight" or float(value) <= 1e-8, line
 
 
 def config(name: str) -> RunConfig:

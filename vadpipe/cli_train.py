@@ -69,7 +69,7 @@ def _parse_seeds(_context: click.Context, _option: click.Parameter, value: str |
     type=click.Choice(["validation", "last", "paper-test"]),
     help="Epoch to keep, as --set train.select=…; paper-test picks it on the TEST set and says so everywhere.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), help="[default: 0; of --grid the file's seeds]")
 @click.option(
     "--seeds", callback=_parse_seeds, metavar="N|LIST", help="Seeds 0 … N-1 or those listed (1,5); a run folder each."
 )
@@ -90,6 +90,7 @@ def train(
     overrides: tuple[str, ...],
     as_json: bool,
     quiet: bool,
+    seed: int | None,
     seeds: tuple[int, ...],
     grids: tuple[Path, ...],
     **rest: Any,
@@ -103,14 +104,14 @@ def train(
     from vadpipe.pipeline.train_data import TrainRequest, find_training_data
     from vadpipe.pipeline.train_grid_file import GridOptions
 
-    if seeds and rest["seed"]:
+    if seeds and seed is not None:
         raise click.UsageError("--seed and --seeds exclude each other")
     device, board = rest.pop("device"), rest.pop("tensorboard")
     named = {"head": rest.pop("head"), "stream": rest.pop("stream"), "train.select": rest.pop("select")}
     chosen = [f"{key}={value}" for key, value in named.items() if value]
     if grids:
         shared = {"device": device, "board": board, "as_json": as_json, "quiet": quiet, "root": rest.pop("out")}
-        seeds = seeds or ((seed,) if (seed := rest.pop("seed")) else ())
+        seeds = seeds or (() if seed is None else (seed,))
         options = GridOptions(config_file, (*overrides, *chosen), seeds, rest.pop("teacher"))
         run_grids(grids, options, rest, **shared)
         return
@@ -120,7 +121,7 @@ def train(
     with _named_errors(rank):
         settings = load_config(config_file, (*overrides, *chosen))
         tell = say if rank == 0 else _nobody
-        data = find_training_data(TrainRequest(config=settings, **rest), tell)
+        data = find_training_data(TrainRequest(config=settings, seed=seed or 0, **rest), tell)
         if settings.train.select == "paper-test":
             tell(
                 "WARNING: paper-test keeps the epoch that is best on the TEST set; its figures are no honest estimates"

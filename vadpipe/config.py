@@ -29,8 +29,9 @@ class TrainConfig:
         Batches that make one step; videos that are computed at once on a rank, sorted by length, 0 for the whole batch.
         A step's gradient is the mean over its ``batch_size * accumulate`` videos, however they are cut up.
     schedule, warmup_steps
-        ``constant``; ``cosine``, down to 0 at the last step; ``step``: times ``step_factor`` after each of
-        ``step_epochs`` finished epochs. The rate rises linearly over the first ``warmup_steps`` steps.
+        ``constant``; ``cosine``, falling towards 0, which it would reach one step after the last; ``step``: times
+        ``step_factor`` after each of ``step_epochs`` finished epochs. The rate rises linearly over the first
+        ``warmup_steps`` steps.
     step_epochs, step_factor
         Of the schedule ``step``; the defaults are those of the released AVadCLIP training.
     precision
@@ -43,8 +44,8 @@ class TrainConfig:
         End after so many epochs in a row that brought no better figure; 0 runs all epochs.
     validation_share, select
         Share of training videos held out by a hash of their ids; ``validation`` keeps the epoch that is best there,
-        ``last`` the last one, ``paper-test`` the best on the test set (the papers' habit; loud and recorded). A share
-        of 0 trains on everything, for settings that were chosen before; it needs ``last``.
+        ``last`` the last one, ``paper-test`` the best on the test set (the papers' habit; loud and recorded), and holds
+        nothing out. A share of 0 trains on everything, for settings that were chosen before; not with ``validation``.
     """
 
     lr: float = 3e-5
@@ -87,7 +88,7 @@ class TrainConfig:
         require(0 <= self.validation_share < 1, "train.validation_share must be at least 0 and less than 1")
         _require_one_of("train.select", self.select, ("validation", "last", "paper-test"))
         require(
-            self.validation_share > 0 or self.select == "last",
+            self.validation_share > 0 or self.select != "validation",
             "train.validation_share = 0 leaves nothing to select on; set train.select = 'last' with it",
         )
         require(
@@ -145,7 +146,10 @@ class RunConfig:
     detect: DetectConfig = field(default_factory=DetectConfig)
 
     def __post_init__(self) -> None:
-        require("{}" in self.prompt_template, "prompt_template must hold {} where the class name goes")
+        require(
+            self.prompt_template.count("{}") == 1 and not set("{}") & set(self.prompt_template.replace("{}", "")),
+            f"prompt_template: got {self.prompt_template!r}, expected one {{}} for the class name, no other braces",
+        )
         require(
             type(self.model) is head_config(self.head),
             f"model: got {type(self.model).__name__}, expected settings of {self.head!r}",
@@ -226,6 +230,14 @@ def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
             raise UsageError(f"config file {path} does not exist") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"config file {path}: {error}") from error
+    for override in overrides:
+        _apply(values, override)
+    return run_config(values)
+
+
+def with_overrides(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
+    """The same settings with ``a.b=c`` overrides as for :func:`load_config`, checked together."""
+    values = to_mapping(config)
     for override in overrides:
         _apply(values, override)
     return run_config(values)

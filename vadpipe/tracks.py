@@ -280,7 +280,10 @@ class AudioUse:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """The result for one video: facts, intervals sorted by start, scores, and where they come from."""
+    """The result for one video: facts, intervals sorted by start, scores, and where they come from.
+
+    params: settings by which the head that scored it turned scores into intervals.
+    """
 
     clip: VideoClip
     intervals: tuple[Interval, ...]
@@ -288,3 +291,4 @@ class Detection:
     provenance: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     audio: AudioUse = AudioUse()
+    params: dict[str, Any] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 from vadpipe.config import RunConfig
 from vadpipe.errors import CheckpointError, UsageError
 from vadpipe.head_config import VadClipConfig
-from vadpipe.models.checkpoint import TOWER_FILE, TrainedHead, load_head, save_head
+from vadpipe.models.checkpoint import TOWER_FILE, TrainedHead, load_head, model_card, save_head
 from vadpipe.models.heads import build_head
 from vadpipe.models.inputs import HeadInputs
 from vadpipe.models.text_tower import TextTower
@@ -92,6 +93,23 @@ def test_settings_that_ask_for_more_than_the_file_holds_cost_no_memory(tmp_path:
     (tmp_path / "config.json").write_text(json.dumps(described))
     with pytest.raises(CheckpointError, match=r"instead of \(1125899906842624, 32\)"):
         load_head(tmp_path)
+
+
+def test_settings_with_millions_of_layers_are_refused_at_once(tmp_path: Path) -> None:
+    saved(tmp_path, keep=False)
+    described = json.loads((tmp_path / "config.json").read_text())
+    described["config"]["model"]["layers"] = 10_000_000
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    with pytest.raises(CheckpointError, match=r"model\.layers: got 10000000, expected 1 … 64"):
+        load_head(tmp_path)
+
+
+def test_the_model_card_is_a_table_and_says_whose_word_it_gives(tmp_path: Path) -> None:
+    trained = saved(tmp_path, keep=False)
+    assert "\nAccording to its authors, trained on video-level labels only" in (tmp_path / "README.md").read_text()
+    own = model_card(replace(trained, provenance={"prompts": "a | b\nc"}), "x")
+    assert "\nTrained on video-level labels only" in own
+    assert "| prompts | a \\| b c |" in own
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", TOWER_FILE])

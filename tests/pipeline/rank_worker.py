@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,7 @@ def main() -> None:
     task, folder = sys.argv[1], Path(sys.argv[2])
     with joined_ranks("cpu") as ranks:
         if task == "fail":
+            (folder / f"{ranks.rank}.pid").write_text(str(os.getpid()))
             if not ranks.first:
                 raise SystemExit("rank 1 gives up")
             try:
@@ -90,6 +92,7 @@ def main() -> None:
             except VadpipeError as error:
                 print(f"first rank: {error}", flush=True)
                 raise SystemExit(5) from error
+            (folder / "went-on").touch()
             return
         collectives(ranks, folder)
         made = planted_in(folder / f"store{ranks.rank}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def test_a_clip_becomes_a_report_that_keeps_its_schema(tmp_path: Path) -> None:
     found = detect_video(path, head(), DetectOptions(), MeanColour())
     assert (found.clip.id, found.scores.grid.num_frames) == ("clip #1", 90)
     assert any("untrained weights" in text for text in found.warnings)
-    content = write_report(found, tmp_path / "out.json", asdict(DetectConfig()))
+    content = write_report(found, tmp_path / "out.json")
     schema = json.loads(SCHEMA_FILE.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(json.loads((tmp_path / "out.json").read_text()), schema)
@@ -75,7 +75,7 @@ def test_a_clip_becomes_a_report_that_keeps_its_schema(tmp_path: Path) -> None:
 def test_the_schema_refuses(tmp_path: Path, wrong: dict[str, object]) -> None:
     path = painted_videos.write(tmp_path / "clip.mp4", 20)
     found = detect_video(path, head(), DetectOptions(), MeanColour())
-    content = write_report(found, tmp_path / "out.json", {})
+    content = write_report(found, tmp_path / "out.json")
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**content, **wrong}, json.loads(SCHEMA_FILE.read_text()))
 

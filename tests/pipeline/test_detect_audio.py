@@ -89,7 +89,7 @@ def test_stored_sound_is_used_and_said(tmp_path: Path, clip: Path) -> None:
     heard = score_track(trained.head, track, LABELS, audio=heard_rows())
     np.testing.assert_array_equal(found.scores.anomaly, heard.anomaly)
     assert not np.allclose(heard.anomaly, score_track(trained.head, track, LABELS).anomaly)
-    content = write_report(found, tmp_path / "out.json", {})
+    content = write_report(found, tmp_path / "out.json")
     jsonschema.validate(content, json.loads(SCHEMA_FILE.read_text()))
     assert content["audio"] == {"used": True, "reason": found.audio.reason}
     assert content["model"]["audio_spec"]["digest"] == SOUND.digest
@@ -158,9 +158,12 @@ def test_a_run_takes_the_student_in_its_folder(tmp_path: Path, silent: Path, mon
     run = saved(tmp_path / "run", teacher())
     request = DetectRequest({"silent": silent}, run, out=tmp_path / "out")
     assert detect_run(request).found[0][1]["model"]["name"] == "avadclip"
-    saved(run / "student", student())
+    taught = student()
+    own = replace(taught.config, detect=replace(taught.config.detect, r_cls=0.25))
+    saved(run / "student", replace(taught, config=own))
     content = detect_run(request).found[0][1]
     assert (content["model"]["name"], content["audio"]["used"]) == ("avadclip_student", False)
+    assert (content["params"]["r_cls"], content["params"]["nms_iou"]) == (0.25, 0.5)  # those of the head that scored
     elsewhere = saved(tmp_path / "other", replace(student(), classes=("normal", "riot", "fighting")))
     with pytest.raises(UsageError, match="a student needs its teacher's"):
         detect_run(replace(request, student=elsewhere))
@@ -170,6 +173,18 @@ def test_a_run_takes_the_student_in_its_folder(tmp_path: Path, silent: Path, mon
         detect_run(replace(request, run=run / "student", student=run))
     with pytest.raises(SpecMismatch, match="the student in"):
         detect_run(replace(request, student=saved(tmp_path / "third", student(replace(SPEC, dtype="bfloat16")))))
+
+
+def test_overrides_are_checked_against_the_runs_own_settings(
+    tmp_path: Path, silent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vadpipe.pipeline.detect_run.extractor_for", lambda _spec, _options: MeanColour())
+    for snippets in (256, 512):  # the default settings take windows of up to 256
+        saved(tmp_path / f"{snippets}", teacher(max_snippets=snippets))
+    request = DetectRequest({"silent": silent}, tmp_path / "512", out=tmp_path / "out", overrides=("window=300",))
+    assert detect_run(request).found[0][1]["params"]["window"] == 300
+    with pytest.raises(UsageError, match=r"detect\.window: got 300, expected at most model\.max_snippets, 256"):
+        detect_run(replace(request, run=tmp_path / "256"))
 
 
 def test_one_video_without_its_sound_costs_itself_only(

@@ -185,7 +185,7 @@ def test_a_run_on_our_own_features_needs_no_store_and_no_tower(tmp_path: Path) -
         ("vadclip_xd", {"features": ..., "stream": "i3d-xd"}, "got 1024 columns"),
         ("vadclip_xd", {"features": ..., "stream": "clip"}, "0 fit"),
         ("avadclip_xd_teacher", {}, "needs audio features too"),
-        ("avadclip_xd_teacher", {"features": ..., "stream": PICTURE.stream}, "wav2clip: 0 fit"),
+        ("avadclip_xd_teacher", {"features": ..., "stream": PICTURE.stream}, "--audio-stream wav2clip: 0 fit"),
     ],
 )
 def test_wrong_requests_write_nothing(
@@ -196,6 +196,15 @@ def test_wrong_requests_write_nothing(
     with pytest.raises(UsageError, match=said):
         import_checkpoint(CheckpointRequest(path, out=tmp_path / "run", **given))
     assert not (tmp_path / "run").exists()
+
+
+def test_out_is_checked_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    for name, said in (("file", "is no folder; give another --out"), ("full", "is not empty")):
+        with pytest.raises(UsageError, match=said):
+            import_checkpoint(CheckpointRequest(tmp_path / "none.pth", out=tmp_path / name))
 
 
 class _Evil:
@@ -211,6 +220,7 @@ def test_bad_files_are_one_message_and_write_nothing(tmp_path: Path, monkeypatch
     Path("model.onnx").write_bytes(whole)
     nan = torch.full((512,), float("nan"))
     file(Path("nan.pth"), "vadclip_xd", **{"linear.bias": nan})
+    file(Path("huge.pth"), "vadclip_xd", **{"linear.bias": torch.full((512,), 1e300, dtype=torch.float64)})
     file(Path("less.pth"), "vadclip_xd", **{"linear.bias": None})
     file(Path("foreign.pth"), "vadclip_xd", **dict.fromkeys(blank("vadclip_xd"), None), conv=torch.ones(1))
     for name, said in (
@@ -219,6 +229,7 @@ def test_bad_files_are_one_message_and_write_nothing(tmp_path: Path, monkeypatch
         ("model.onnx", "got suffix '.onnx'"),
         ("gone.pth", "cannot be read"),
         ("nan.pth", "1 with NaN or infinity: linear.bias"),
+        ("huge.pth", "1 with NaN or infinity: linear.bias"),
         ("less.pth", "1 missing: linear.bias"),
         ("foreign.pth", "('conv', …) are those of no released checkpoint"),
     ):

@@ -63,8 +63,11 @@ def test_two_ranks_train_what_one_trains(trained: Path, tmp_path: Path, head: st
         torch.testing.assert_close(state[name], value, atol=1e-5, rtol=0)
     rows = [json.loads(line) for line in (trained / head / "metrics.jsonl").read_text().splitlines()]
     assert len(rows) == 2
+    ranking = ("frame_", "video_")  # steps in the weights' last digits: near ties change places
     for row, wanted in zip(rows, alone.history, strict=True):
-        assert row == pytest.approx(wanted, abs=1e-4)
+        assert row.keys() == wanted.keys()
+        for name, value in wanted.items():
+            assert row[name] == pytest.approx(value, abs=2e-3 if name.startswith(ranking) else 1e-4), name
 
 
 @pytest.mark.parametrize("head", sorted(CONFIGS))
@@ -79,6 +82,10 @@ def test_an_error_of_one_rank_ends_all(tmp_path: Path) -> None:
     ended = torchrun("fail", tmp_path)
     assert ended.returncode != 0
     assert "rank 1 gives up" in ended.stderr
+    assert not (tmp_path / "went-on").exists()
+    for rank in (0, 1):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((tmp_path / f"{rank}.pid").read_text()), 0)
 
 
 def test_shares_are_even_in_number_and_work() -> None:

@@ -16,7 +16,7 @@ import pytest
 from tests.pipeline.heads import INPUTS
 from tests.pipeline.planted import CLASSES, CONFIG, SPEC, Planted, plant
 from vadpipe.config import RunConfig, TrainConfig
-from vadpipe.errors import UsageError
+from vadpipe.errors import CheckpointError, UsageError
 from vadpipe.manifest import VideoRecord
 from vadpipe.models.checkpoint import load_head
 from vadpipe.pipeline.bags import Bags
@@ -108,6 +108,19 @@ def test_test_data_is_taken_for_paper_test_only(planted: Planted, tmp_path: Path
     result = fit(bags(planted, "train"), bags(planted, "val"), INPUTS, config, tmp_path, selection=test)
     assert "TEST" in result.trained.selection
     assert "TEST" in (tmp_path / "README.md").read_text()
+
+
+def test_a_finished_run_without_its_figures_says_what_to_do(planted: Planted, tmp_path: Path) -> None:
+    config = replace(CONFIG, train=replace(CONFIG.train, epochs=1))
+    run(planted, tmp_path, config)
+    history = tmp_path / "metrics.jsonl"
+    for content in ("", '{"epoch": 7}', "no json", "[1]"):
+        history.write_text(content)
+        with pytest.raises(CheckpointError, match=r"metrics\.jsonl .*train with --restart"):
+            run(planted, tmp_path, config)
+    history.unlink()
+    with pytest.raises(CheckpointError, match="train with --restart"):
+        run(planted, tmp_path, config)
 
 
 def test_selecting_on_nothing_is_refused(planted: Planted, tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ def prepared(data: TrainingData, _device: str) -> Prepared:
         both = Bags(data.store, data.teacher.spec, data.train, CLASSES, audio_spec=data.teacher.audio_spec)
         teacher = Teacher(data.teacher, both, data.spec, data.audio_spec is not None)
     inputs = replace(small_inputs(), video_dim=SPEC.dim)
-    return Prepared(bags(data.train), bags(data.val), bags(data.test), inputs, teacher, "small", "")
+    val = bags(data.val) if data.val else None
+    return Prepared(bags(data.train), val, bags(data.test), inputs, teacher, "small", "")
 
 
 def train(*arguments: str) -> Result:
@@ -157,6 +158,13 @@ def test_students_learn_from_the_run_of_their_own_seed(project: Path) -> None:
     assert list(rows) == ["sound", "picture", "alone", "both", "bad", "orphan"]
 
 
+def test_seed_0_is_a_seed(project: Path) -> None:
+    (project / "grid.toml").write_text('config = "base.toml"\nseeds = [1, 2]\n' + row("full"))
+    ended = train("--grid", "grid.toml", "--seed", "0", "-q")
+    assert ended.exit_code == 0, ended.output
+    assert [name.rpartition("-")[2] for name in weights(project / "runs" / "grid")] == ["seed0"]
+
+
 def test_test_videos_are_looked_for_before_anything_is_trained(project: Path) -> None:
     (project / "grid.toml").write_text(row("good"))
     grid = ("--grid", "grid.toml", "--config", "base.toml")
@@ -185,7 +193,7 @@ def test_a_table_of_epochs_chosen_on_test_says_so(project: Path) -> None:
     ended = train("--grid", "grid.toml", "--select", "paper-test")
     assert ended.exit_code == 0, ended.output
     assert "WARNING: paper-test" in ended.stderr
-    assert "WARNING: the TEST set chose these epochs" in ended.stdout
+    assert "WARNING: the TEST set chose epochs" in ended.stdout
     assert "chose no epoch" not in ended.stdout
     assert "TEST set" in (project / "runs" / "grid" / "grid.tex").read_text()
 
@@ -301,5 +309,9 @@ def test_the_footer_says_what_chose_the_epochs() -> None:
         "failed: d, seed 0: no",
         "failed: d, seed 1: no",
     ]
+    taught = replace(made(0, 0.5), selection="epoch 9 of 9, selected on x; its teacher was chosen on the TEST set")
+    lines = footer(replace(RESULT, runs={"c": (taught,)}))
+    assert "epochs of 1 run: selected on x; its teacher was chosen on the TEST set" in lines
+    assert "WARNING: the TEST set chose epochs of these runs or their teachers; no honest estimates" in lines
     last = replace(made(0, 0.5), selection="epoch 9 of 9, the last epoch, selected on nothing")
     assert "epochs of 1 run: the last epoch, selected on nothing" in footer(replace(RESULT, runs={"c": (last,)}))

@@ -17,7 +17,7 @@ from vadpipe.models.checkpoint import TrainedHead, load_head
 from vadpipe.models.heads import build_head
 from vadpipe.pipeline.bags import Bags
 from vadpipe.pipeline.train import FitResult, Row, fit, validate
-from vadpipe.pipeline.train_state import TrainState
+from vadpipe.pipeline.train_state import TrainState, placed
 from vadpipe.pipeline.train_teacher import Teacher
 from vadpipe.pipeline.train_validate import is_stalled
 
@@ -139,6 +139,12 @@ def test_stalled_means_no_epoch_above_the_best_before() -> None:
 def test_settings_that_make_no_sense_are_named(override: list[str], named: str) -> None:
     with pytest.raises(UsageError, match=named):
         load_config(None, override)
+
+
+def test_step_counters_stay_on_the_cpu() -> None:
+    meta = torch.device("meta")
+    names = ("optimizer/head.weight/step", "optimizer/head.weight/exp_avg", "head/step")
+    assert [placed(name, torch.zeros(1), meta).device.type for name in names] == ["cpu", "meta", "meta"]
 
 
 def test_averages_copy_counters_and_mix_the_rest() -> None:

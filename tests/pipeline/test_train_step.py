@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -138,11 +139,12 @@ def test_learning_rates_are_functions_of_the_step() -> None:
     assert rates[:5] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
     assert rates[8] == pytest.approx(0.5)  # halfway between the end of the warm-up, 4, and the end, 12
     assert all(first > second for first, second in itertools.pairwise(rates[4:]))
+    assert rates[11] == pytest.approx((1 + math.cos(math.pi * 7 / 8)) / 2)  # the last step still moves
 
 
 def test_warm_up_must_end(train: Bags) -> None:
     config = small_config("lec_vad", replace(CONFIG.train, warmup_steps=100))
-    with pytest.raises(UsageError, match="warmup_steps: got 100"):
+    with pytest.raises(UsageError, match="warmup_steps: got 100, expected less than all 12 steps"):
         stepper(train, config)
 
 

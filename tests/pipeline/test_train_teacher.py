@@ -21,9 +21,11 @@ from vadpipe.models.checkpoint import TrainedHead, load_head, save_head
 from vadpipe.models.heads import build_head
 from vadpipe.pipeline.bags import Bags
 from vadpipe.pipeline.evaluate import evaluate
+from vadpipe.pipeline.import_checkpoint import SELECTION
 from vadpipe.pipeline.project import clear_run, seen_parts
 from vadpipe.pipeline.train import fit
 from vadpipe.pipeline.train_data import TrainingData, TrainRequest, find_training_data
+from vadpipe.pipeline.train_record import RunInputs
 from vadpipe.pipeline.train_run import Prepared, train_run
 from vadpipe.pipeline.train_teacher import Teacher
 
@@ -134,6 +136,40 @@ def test_another_teacher_is_another_run(project: tuple[Path, Planted], tmp_path:
     assert train_run(changed, prepared=prepared(changed)).trained.provenance["teacher"] == "other"
     digest = hashlib.sha256((folder / "runs" / "teacher" / "model.safetensors").read_bytes()).hexdigest()
     assert digest == load_head(folder / "runs" / "teacher").sha256
+
+
+def test_a_teachers_settings_and_specification_are_part_of_the_run(project: tuple[Path, Planted]) -> None:
+    _, planted = project
+    train = Bags(planted.store, SPEC, planted.part("train"), CLASSES)
+    both = Bags(planted.store, SPEC, planted.part("train"), CLASSES, audio_spec=AUDIO_SPEC)
+    told = small_config("avadclip")
+    first = TrainedHead(build_head(told, small_inputs()), told, SPEC, CLASSES, "", sha256="ab", audio_spec=AUDIO_SPEC)
+    others = (
+        first,
+        replace(first, config=small_config("avadclip", tau=0.5)),
+        replace(first, spec=replace(SPEC, dtype="bfloat16")),
+        replace(first, audio_spec=replace(AUDIO_SPEC, dtype="bfloat16")),
+    )
+    config = small_config("avadclip_student", SHORT)
+    runs = [RunInputs(train, None, None, Teacher(other, both, SPEC), small_inputs(), config, 0) for other in others]
+    assert len({run.fingerprint() for run in runs}) == len(others)
+
+
+@pytest.mark.parametrize("said", ["epoch 1 of 2, selected by frame_ap on the TEST set (paper-test)", SELECTION])
+def test_a_student_says_that_its_teacher_was_chosen_on_the_test_set(
+    project: tuple[Path, Planted], tmp_path: Path, said: str
+) -> None:
+    teacher = load_head(project[0] / "runs" / "teacher")
+    save_head(tmp_path / "teacher", replace(teacher, selection=said))
+    config = small_config("avadclip_student", replace(SHORT, epochs=1))
+    data, told = find(project, config, out=tmp_path / "student", teacher=tmp_path / "teacher")
+    assert any(text.startswith("WARNING: the teacher was chosen on the TEST set") for text in told)
+    trained = train_run(data, prepared=prepared(data)).trained
+    assert trained.provenance["teacher_selection"] == said
+    assert trained.selection.endswith("validation videos; its teacher was chosen on the TEST set")
+    assert trained.chosen_on_test
+    assert "its teacher was chosen on the TEST set" in (tmp_path / "student" / "README.md").read_text()
+    assert not teacher.chosen_on_test
 
 
 def test_who_may_teach_whom(project: tuple[Path, Planted], tmp_path: Path) -> None:

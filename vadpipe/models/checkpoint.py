@@ -57,9 +57,19 @@ class TrainedHead:
     audio_spec: FeatureSpec | None = None
 
     @property
+    def chosen_on_test(self) -> bool:
+        """Whether the test set chose this head, or the head that taught it."""
+        return names_test_set(self.selection)
+
+    @property
     def caution(self) -> str:
         """What every result of this head has to warn of; empty for heads that were trained here."""
         return str(self.provenance.get("caution", ""))
+
+
+def names_test_set(selection: str) -> bool:
+    """Whether words about a head's selection name the test set, as a run's own or an imported head's do."""
+    return "test set" in selection.lower()
 
 
 def save_head(folder: Path, trained: TrainedHead, tower: tuple[TextTower, Tensor] | None = None) -> str:
@@ -113,7 +123,7 @@ def load_head(folder: Path, device: str = "cpu", *, with_tower: bool = False) ->
         audio_spec = FeatureSpec.from_mapping(audio) if audio else None
         classes = tuple(str(name) for name in described["classes"])
         audio_dim = audio_spec.dim if audio_spec else 0
-        with torch.device("meta"):  # settings that ask for more than the file holds cost no memory
+        with torch.device("meta"):  # wider settings than the file's cost no memory; head_config bounds the layers
             text = torch.zeros(len(classes), config.model.dim)
             check_state(build_head(config, HeadInputs(spec.dim, text, audio_dim)).state_dict(), state)
         head = build_head(config, HeadInputs(spec.dim, torch.zeros(text.shape), audio_dim, **inputs))
@@ -182,13 +192,14 @@ def check_state(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> None
 def model_card(trained: TrainedHead, digest: str) -> str:
     """Markdown for people: what this is, what it was trained on, how it was selected, what it must not be used for."""
     spec = trained.spec
-    facts = "\n".join(f"| {name} | {value} |" for name, value in sorted(trained.provenance.items()))
+    facts = "\n".join(f"| {name} | {_cell(value)} |" for name, value in sorted(trained.provenance.items()))
     audio = f"| audio | `{trained.audio_spec.folder}` ({trained.audio_spec.model}) |\n" if trained.audio_spec else ""
     untrained = (
         "\n**The encoder had random weights. Scores from this head show that the pipeline works, nothing more.**\n"
         if spec.untrained
         else ""
     )
+    trained_on = "According to its authors, trained" if trained.caution else "Trained"
     return f"""# {trained.config.head} head
 {untrained}
 Scores snippets of {spec.frames_per_snippet} frames for: {", ".join(trained.classes)}.
@@ -200,8 +211,13 @@ Scores snippets of {spec.frames_per_snippet} frames for: {", ".join(trained.clas
 | sha256 of model.safetensors | `{digest}` |
 {facts}
 
-Trained on video-level labels only (weak supervision). Its scores are not calibrated probabilities; look at the video
-before acting on one. It knows only the categories above and footage like that it was trained on.
+{trained_on} on video-level labels only (weak supervision). Its scores are not calibrated probabilities; look at the
+video before acting on one. It knows only the categories above and footage like that it was trained on.
 
 Use: `vadpipe detect clip.mp4 --run {{this folder}}`
 """
+
+
+def _cell(value: object) -> str:
+    """A value that cannot end its cell of a Markdown table."""
+    return str(value).replace("|", "\\|").replace("\n", " ")

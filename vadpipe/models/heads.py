@@ -39,7 +39,8 @@ class Head(Protocol):
     ) -> Any:
         """Score features (B, T, D): a :class:`HeadOutput`.
 
-        audio (B, T, Da) goes with heads that use audio; ``has_audio`` (B,) bool, None for all.
+        audio (B, T, Da) goes with heads that use audio, which raise ValueError without it: silence is zeros there and
+        False in ``has_audio`` (B,) bool, None for sound everywhere.
         """
 
     def loss(self, out: Any, targets: Tensor, lengths: Tensor, teacher: Any = None) -> dict[str, Tensor]:

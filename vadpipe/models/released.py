@@ -207,7 +207,8 @@ def sort_state(state: Mapping[str, Tensor], kind: ReleasedKind, head: nn.Module)
         "not of floating point": [f"{name} {value.dtype}" for name, value in got.items() if not _is_plain(value)],
     }
     _refuse(kind, differences)  # before any value is looked at: a wrong shape may claim a lot of memory
-    nan = [name for name, value in sorted(got.items()) if not bool(torch.isfinite(value).all())]
+    # As float32, which is what is kept: a float64 value may be finite and too large for it.
+    nan = [name for name, value in sorted(got.items()) if not bool(torch.isfinite(value.float()).all())]
     _refuse(kind, {"with NaN or infinity": nan})
     parts.head = {name: value.float() for name, value in parts.head.items()}
     return parts

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,7 +129,7 @@ def _detect(
             picture, detection.scores, detection.intervals, shown.intervals, title, untrained_note=UNTRAINED_NOTE
         )
 
-    write_report(detection, out / "intervals.json", asdict(trained.config.detect), draw)
+    write_report(detection, out / "intervals.json", draw)
     return detection
 
 

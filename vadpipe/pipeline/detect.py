@@ -71,7 +71,7 @@ def detect_video(
         warnings += (trained.caution,)
     if track.corrupt_packets:
         warnings += (f"{track.corrupt_packets} damaged packets were skipped",)
-    return Detection(clip, intervals, scores, provenance(trained), warnings, audio)
+    return Detection(clip, intervals, scores, provenance(trained), warnings, audio, asdict(trained.config.detect))
 
 
 def _choose_head(
@@ -175,7 +175,7 @@ def provenance(trained: TrainedHead) -> dict[str, Any]:
     return told
 
 
-def report(detection: Detection, params: dict[str, Any], scores_file: str) -> dict[str, Any]:
+def report(detection: Detection, scores_file: str) -> dict[str, Any]:
     """The content of ``intervals.json`` (``vadpipe.intervals/1``)."""
     clip = detection.clip
     return {
@@ -190,7 +190,7 @@ def report(detection: Detection, params: dict[str, Any], scores_file: str) -> di
             "sha256": clip.sha256,
         },
         "model": detection.provenance,
-        "params": params,
+        "params": detection.params,
         "audio": asdict(detection.audio),
         "intervals": [
             {
@@ -208,9 +208,7 @@ def report(detection: Detection, params: dict[str, Any], scores_file: str) -> di
     }
 
 
-def write_report(
-    detection: Detection, out: Path, params: dict[str, Any], draw: Callable[[Path], None] | None = None
-) -> dict[str, Any]:
+def write_report(detection: Detection, out: Path, draw: Callable[[Path], None] | None = None) -> dict[str, Any]:
     """Write ``out`` (JSON) and ``<stem>.scores.npz`` beside it; returns the JSON's content.
 
     The .npz holds ``anomaly`` (N,) per frame, ``categories`` (N, C) per frame and ``labels`` (C,), all without pickles.
@@ -225,7 +223,7 @@ def write_report(
     )
     scores_path = out.with_name(f"{out.stem}.scores.npz")
     atomic_write(scores_path, buffer.getvalue())
-    content = report(detection, params, scores_path.name)
+    content = report(detection, scores_path.name)
     atomic_write(out, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
     if draw is not None:
         draw(out.with_suffix(".png"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vadpipe.config import DetectConfig, RunConfig, load_config
+from vadpipe.config import with_overrides
 from vadpipe.errors import DataError, UsageError, VideoError
 from vadpipe.extractors import Extractor
 from vadpipe.models.checkpoint import TrainedHead, load_head
@@ -85,7 +85,7 @@ def detect_run(
         else:
             out = _place(request.out, name, len(videos))
             picture = partial(_draw, detection, trained.spec.untrained) if request.picture else None
-            summary.found.append((detection, write_report(detection, out, asdict(trained.config.detect), picture)))
+            summary.found.append((detection, write_report(detection, out, picture)))
             summary.written.append(out)
         if on_video is not None:
             on_video(len(videos))
@@ -132,14 +132,7 @@ def _draw(detection: Detection, untrained: bool, path: Path) -> None:
 
 
 def _with_overrides(trained: TrainedHead, overrides: tuple[str, ...]) -> TrainedHead:
-    detect = load_config(None, [f"detect.{item}" for item in overrides]).detect if overrides else None
-    if detect is None:
-        return trained
-    changed = {item.partition("=")[0].strip() for item in overrides}
-    values: dict[str, Any] = {name: getattr(detect, name) for name in changed}
-    settings: DetectConfig = replace(trained.config.detect, **values)
-    config: RunConfig = replace(trained.config, detect=settings)
-    return replace(trained, config=config)
+    return replace(trained, config=with_overrides(trained.config, [f"detect.{item}" for item in overrides]))
 
 
 def _place(out: Path | None, name: str, count: int) -> Path:

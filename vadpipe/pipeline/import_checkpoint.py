@@ -78,6 +78,8 @@ def import_checkpoint(request: CheckpointRequest, say: Callable[[str], None] | N
     tell = say or (lambda _text: None)
     if request.kind != "auto" and request.kind not in RELEASED:
         raise UsageError(f"--as: got {request.kind!r}, expected auto or one of {', '.join(RELEASED)}")
+    if request.out is not None:
+        _check_new(request.out)  # before the seconds that reading takes
     tell(f"reading {request.file}")
     try:
         state = read_tensors(request.file, NESTS, "Ask for the bare state dict, or save it as safetensors")
@@ -89,8 +91,7 @@ def import_checkpoint(request: CheckpointRequest, say: Callable[[str], None] | N
         kind, reason = detect_kind(state)
     tell(f"{kind.name}: {reason}")
     folder = request.out or Path("runs") / kind.name
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty; give another --out, or remove it yourself")
+    _check_new(folder)
     spec, audio_spec = _specs(request, kind)
     trained, tokens, tower, notes = _convert(state, kind, spec, audio_spec, tell)
     del state
@@ -99,6 +100,13 @@ def import_checkpoint(request: CheckpointRequest, say: Callable[[str], None] | N
     trained.provenance.update(facts, project=kind.project, text_tower="of the file")
     save_head(folder, trained, (tower, tokens) if request.keep_tower else None)
     return ImportedHead(folder, kind, reason, load_head(folder), (*notes, caution))
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; give another --out")
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty; give another --out, or remove it yourself")
 
 
 def _convert(
@@ -158,7 +166,7 @@ def _specs(request: CheckpointRequest, kind: ReleasedKind) -> tuple[FeatureSpec,
                 f"{kind.name} needs audio features too: import them with vadpipe import features, then pass "
                 "--features, --stream and --audio-stream with what the store holds"
             )
-        specs.append(find_spec(store, request.audio_stream))
+        specs.append(find_spec(store, request.audio_stream, "--audio-stream"))
     for given in specs:
         if (given.dim, given.frames_per_snippet) != (WIDTH, kind.frames_per_snippet):
             raise UsageError(

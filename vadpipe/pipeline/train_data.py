@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vadpipe.config import RunConfig
+from vadpipe.config import RunConfig, TrainConfig
 from vadpipe.datasets import dataset_spec
 from vadpipe.datasets.folder import split_validation
 from vadpipe.errors import DataError, UnknownVideos, UsageError
@@ -77,7 +77,7 @@ def find_training_data(request: TrainRequest, say: Callable[[str], None] | None 
     audio_spec = find_spec(store, config.audio_stream, "audio_stream") if config.audio_stream else None
     records, labels = find_labels(request.labels, Path(), request.features)
     classes = _checked_classes(config.classes, records) or dataset_spec("folder", records).classes
-    teacher = _find_teacher(request, classes, spec, audio_spec)
+    teacher = _find_teacher(request, classes, spec, audio_spec, tell)
     records, without = stored_records(records, store, spec)
     if without:
         tell(f"warning: {len(without)} labelled videos have no features and are left out: {', '.join(without[:5])}")
@@ -87,7 +87,7 @@ def find_training_data(request: TrainRequest, say: Callable[[str], None] | None 
         if request.annotations is not None:
             raise
         notes = [f"{error}; training goes on without frame truth"]
-    train, val, test = _parts(records, config.train.validation_share)
+    train, val, test = _parts(records, config.train)
     if teacher is not None:
         notes += _teachers_notes(request, teacher, spec, val)
         train, missing = stored_records(train, store, teacher.spec)
@@ -118,7 +118,11 @@ def _check_distillation(request: TrainRequest) -> None:
 
 
 def _find_teacher(
-    request: TrainRequest, classes: tuple[str, ...], spec: FeatureSpec, audio_spec: FeatureSpec | None
+    request: TrainRequest,
+    classes: tuple[str, ...],
+    spec: FeatureSpec,
+    audio_spec: FeatureSpec | None,
+    tell: Callable[[str], None],
 ) -> TrainedHead | None:
     if request.teacher is None:
         return None
@@ -126,6 +130,8 @@ def _find_teacher(
 
     teacher = load_teacher(request.teacher, request.config)
     check_teacher(teacher, classes, spec, audio_spec)
+    if teacher.chosen_on_test:
+        tell("WARNING: the teacher was chosen on the TEST set; the student's figures are no honest estimates either")
     return teacher
 
 
@@ -161,13 +167,16 @@ def _checked_classes(classes: tuple[str, ...], records: Sequence[VideoRecord]) -
 
 
 def _parts(
-    records: Sequence[VideoRecord], share: float
+    records: Sequence[VideoRecord], settings: TrainConfig
 ) -> tuple[list[VideoRecord], list[VideoRecord], list[VideoRecord]]:
     """Split into train, val, test as the labels say; without val records, cut them from train by a hash of the id.
 
-    A share of 0 trains on all that is not test.
+    A share of 0, and the selection on the test set, train on all that is not test. :class:`DataError` where that
+    selection has no test records.
     """
     train, val, test = ([record for record in records if record.split == name] for name in ("train", "val", "test"))
-    if share == 0:
+    if settings.select == "paper-test" and not test:
+        raise DataError("no record has split = test; paper-test needs them: add the column to the labels")
+    if settings.select == "paper-test" or settings.validation_share == 0:
         return train + val, [], test
-    return (*split_validation(train, share), test) if not val else (train, val, test)
+    return (*split_validation(train, settings.validation_share), test) if not val else (train, val, test)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vadpipe.models.checkpoint import names_test_set
 from vadpipe.pipeline.evaluate_report import csv_cell, latex_text
 from vadpipe.pipeline.evaluate_result import PROTOCOLS
 from vadpipe.pipeline.train_grid import GridResult, GridRun
@@ -75,8 +76,8 @@ def footer(result: GridResult) -> list[str]:
         lines.append(f"measured on {videos} test videos")
     for words, count in Counter(_selection(run.selection) for run in runs).items():
         lines.append(f"epochs of {count} run{'s' if count > 1 else ''}: {words}")
-    if any("paper-test" in run.selection for run in runs):
-        lines.append("WARNING: the TEST set chose these epochs; the figures are no honest estimates")
+    if any(names_test_set(run.selection) for run in runs):
+        lines.append("WARNING: the TEST set chose epochs of these runs or their teachers; no honest estimates")
     elif runs:
         lines.append("the test videos chose no epoch; the table is only a report")
     lines.append(f"@IoU and AVG, mAP in the protocol vadclip: {PROTOCOLS['vadclip']}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vadpipe.config import RunConfig, to_mapping
-from vadpipe.errors import UsageError
+from vadpipe.errors import CheckpointError, UsageError
 from vadpipe.models.checkpoint import TrainedHead, load_head, save_head
 from vadpipe.models.inputs import HeadInputs
 from vadpipe.pipeline.bags import Bags
@@ -62,7 +62,9 @@ class RunInputs:
         if self.inputs.tokens is not None:
             described["tokens"] = self.inputs.tokens.tolist()
         if self.teacher is not None:
-            described["teacher"] = [self.teacher.trained.sha256, _told(self.teacher.bags)]
+            taught, sound = self.teacher.trained, self.teacher.trained.audio_spec
+            described["teacher"] = [taught.sha256, to_mapping(taught.config), taught.spec.digest]
+            described["teacher"] += [sound and sound.digest, _told(self.teacher.bags)]
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
@@ -90,14 +92,22 @@ def finished_run(folder: Path, fingerprint: str, device: str) -> FitResult | Non
             f"{folder} holds a finished run with other data or settings; give another --out, or --restart to replace it"
         )
     rows = read_history(folder)
-    best = next(row for row in rows if row["epoch"] == trained.provenance["epoch"])
+    best = next((row for row in rows if row["epoch"] == trained.provenance.get("epoch")), None)
+    if best is None:
+        raise CheckpointError(f"{folder / HISTORY_FILE} lacks the figures of the kept epoch; train with --restart")
     return FitResult(trained, best, tuple(rows))
 
 
 def read_history(folder: Path) -> list[Row]:
-    """Figures of the epochs that are finished so far."""
+    """Figures of the epochs that are finished so far; :class:`CheckpointError` where the file is damaged."""
     path = folder / HISTORY_FILE
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); train with --restart") from error
+    if not all(isinstance(row, dict) and "epoch" in row for row in rows):
+        raise CheckpointError(f"{path} is damaged (a line holds no epoch's figures); train with --restart")
+    return rows
 
 
 def write_history(folder: Path, history: Sequence[Row]) -> None:
@@ -120,6 +130,7 @@ def finish_run(folder: Path, state: TrainState, run: RunInputs, provenance: Mapp
     atomic_write(folder / SEEN_FILE, (json.dumps(seen, indent=1) + "\n").encode())
     if run.teacher is not None:
         facts["teacher_sha256"] = run.teacher.trained.sha256
+        facts["teacher_selection"] = run.teacher.trained.selection
     facts |= {
         "seed": run.seed,
         "epoch": best["epoch"],
@@ -136,14 +147,15 @@ def finish_run(folder: Path, state: TrainState, run: RunInputs, provenance: Mapp
 
 
 def selection_words(best: Row, epochs: int, run: RunInputs) -> str:
-    """Say which epoch was kept, by what, and on how many videos."""
+    """Say which epoch was kept, by what, and on how many videos; and that the test set chose the teacher, if so."""
     settings, held_out = run.config.train, len(run.validation) if run.validation is not None else 0
     chosen = "the last epoch, selected on nothing"
     if settings.select != "last":
         where = "the TEST set (paper-test)" if settings.select == "paper-test" else f"{held_out} validation videos"
         chosen = f"selected by {selection_figure(best)[0]} on {where}"
     early = f" (stopped early, {settings.epochs} were allowed)" if epochs < settings.epochs else ""
-    return f"epoch {best['epoch']:.0f} of {epochs}{early}, {chosen}"
+    taught = "; its teacher was chosen on the TEST set" if run.teacher and run.teacher.trained.chosen_on_test else ""
+    return f"epoch {best['epoch']:.0f} of {epochs}{early}, {chosen}{taught}"
 
 
 def _ids(bags: Bags | None) -> list[str]:

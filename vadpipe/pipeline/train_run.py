@@ -59,7 +59,7 @@ def _head_inputs(data: TrainingData, device: str) -> tuple[HeadInputs, str, str]
     """What the head is built from, where its text is from, and the prompts; a tower where prompts are learned."""
     config, audio_dim = data.request.config, data.audio_spec.dim if data.audio_spec else 0
     texts = class_text(data.classes, config.prompts, config.prompt_template)
-    said = " | ".join(texts)
+    said = "; ".join(texts)
     if hasattr(config.model, "prompt_prefix"):
         made = text_inputs(texts, data.spec, data.request.weights)
         return HeadInputs(data.spec.dim, made.features, audio_dim, made.tokens, made.tower), made.weights, said

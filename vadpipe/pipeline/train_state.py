@@ -131,7 +131,7 @@ class TrainState:
         parts: dict[str, dict[str, Tensor]] = {"head": {}, "average": {}, "best": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition("/")
-            parts.setdefault(part, {})[rest] = value.to(device)
+            parts.setdefault(part, {})[rest] = placed(name, value, device)
         check_state(self.head.state_dict(), parts["head"])
         self.head.load_state_dict(parts["head"])
         self.average, self.best_weights = parts["average"], parts["best"]
@@ -146,3 +146,8 @@ class TrainState:
                 state[index] = own
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def placed(name: str, value: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the state file where training wants it: AdamW reads its step counters on the CPU at every step."""
+    return value if name.startswith("optimizer/") and name.endswith("/step") else value.to(device)

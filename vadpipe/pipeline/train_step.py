@@ -87,9 +87,10 @@ class Stepper:
     teacher: Teacher | None = None
 
     def __post_init__(self) -> None:
-        settings, steps = self.config.train, len(epoch_steps(self.bags, self.config.train, self.seed, 0))
-        if settings.warmup_steps >= steps * settings.epochs:
-            raise UsageError(f"train.warmup_steps: got {settings.warmup_steps}, but all steps are {steps} an epoch")
+        settings = self.config.train
+        total = settings.epochs * len(epoch_steps(self.bags, settings, self.seed, 0))
+        if settings.warmup_steps >= total:
+            raise UsageError(f"train.warmup_steps: got {settings.warmup_steps}, expected less than all {total} steps")
         gpu = self._device().type == "cuda"
         if settings.precision == "bf16" and gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
             raise UsageError("train.precision: this GPU has no bfloat16; use float32")
