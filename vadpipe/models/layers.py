@@ -22,7 +22,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None, *, ca
     scores = (q @ k.transpose(-2, -1)).float() * q.shape[-1] ** -0.5
     if allowed is not None:
         scores = scores.masked_fill(~allowed, float("-inf"))
-    return scores.softmax(dim=-1).to(v.dtype) @ v
+    mixed: Tensor = scores.softmax(dim=-1).to(v.dtype) @ v
+    return mixed
 
 
 class SelfAttention(nn.Module):
