@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vadpipe.models.layers import attend
+from vadpipe.models.layers import attend, lowered
 from vadpipe.models.losses import snippet_mask
 
 _QUICK = 1.702  # QuickGELU(x) = x sigmoid(1.702 x)
@@ -22,12 +22,6 @@ _QUICK = 1.702  # QuickGELU(x) = x sigmoid(1.702 x)
 def full_precision(x: Tensor) -> torch.autocast:
     """Context without autocast, for what must stay in float32: similarities, normalisation, losses, the text tower."""
     return torch.autocast(x.device.type, enabled=False)
-
-
-def lowered(x: Tensor) -> Tensor:
-    """``x`` in autocast's type where that is on, so that several layers share one conversion."""
-    kind = x.device.type
-    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
 def quick_gelu(x: Tensor) -> Tensor:

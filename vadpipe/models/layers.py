@@ -11,6 +11,12 @@ from torch import Tensor, nn
 _SHORT = 64  # snippets in a window
 
 
+def lowered(x: Tensor) -> Tensor:
+    """``x`` in autocast's type where that is on, so that several layers share one conversion."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None, *, causal: bool = False) -> Tensor:
     """Softmax attention of q, k, v (…, L, d), as ``F.scaled_dot_product_attention``; ``allowed`` (…, L, L) bool.
 
@@ -85,6 +91,8 @@ class LocalTransformer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, T, d) -> (B, T, d)."""
         size, step = x.shape[1], self.window - self.overlap
+        if self.overlap == 0:
+            return self._apart(x, mask)
         windows = max(math.ceil((size - self.overlap) / step), 1)
         padded = (windows - 1) * step + self.window
         x, mask = F.pad(x, (0, 0, 0, padded - size)), F.pad(mask, (0, padded - size))
@@ -100,6 +108,15 @@ class LocalTransformer(nn.Module):
         mixed = torch.zeros_like(x).index_add(1, flat, (rows * counts[..., None]).flatten(1, 2).to(x.dtype))
         times = torch.zeros_like(x[..., 0]).index_add(1, flat, counts.flatten(1, 2))
         return (mixed / times.clamp(min=1)[..., None])[:, :size]
+
+    def _apart(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The same without overlap: windows are views, and there is nothing to average."""
+        size, rest = x.shape[1], -x.shape[1] % self.window
+        rows, keys = F.pad(x, (0, 0, 0, rest)), F.pad(mask, (0, rest)).unflatten(1, (-1, self.window))
+        rows = rows.unflatten(1, (-1, self.window))
+        for block in self.blocks:
+            rows = block(rows, keys)
+        return rows.flatten(1, 2)[:, :size]
 
 
 def cosine_graph(x: Tensor) -> Tensor:
@@ -126,7 +143,7 @@ class CosineGraph(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, T, d) -> (B, T, d)."""
-        mixed = F.gelu(self.weight(_masked_softmax(cosine_graph(x), mask) @ x))
+        mixed = F.gelu(self.weight(_masked_softmax(cosine_graph(x), mask) @ lowered(x)))
         return x + mixed if self.residual else mixed
 
 

@@ -20,6 +20,7 @@ from vadpipe.models.layers import (
     LocalTransformer,
     TransformerBlock,
     TwoBranchGraph,
+    lowered,
     principal_components,
 )
 
@@ -125,7 +126,7 @@ class LecVad(nn.Module):
     def encode(self, video: Tensor, lengths: Tensor) -> Tensor:
         """Features (B, T, d_in) -> F_video (B, T, d): projection, positions, local transformer, graph."""
         mask = losses.snippet_mask(lengths, video.shape[1])
-        x = (video - self.mean) / self.std
+        x = video if self.config.standardise == "none" else (video - self.mean) / self.std
         if self.config.standardise == "pca":
             x = x @ self.components
         x = self.project(self.input_dropout(x))
@@ -139,7 +140,7 @@ class LecVad(nn.Module):
         self, video: Tensor, lengths: Tensor, _audio: Tensor | None = None, _has_audio: Tensor | None = None
     ) -> LecVadOutput:
         """Features (B, T, d_in) with ``lengths`` (B,) -> :class:`LecVadOutput`; audio is not looked at."""
-        features = self.encode(video, lengths)
+        features = lowered(self.encode(video, lengths))
         s_b = self.score_binary(features).float().softmax(dim=-1)
         s_m = self.score_classes(features).float().softmax(dim=-1)
         s_aware, prototypes, classes = s_m, None, self.text.expand(len(video), -1, -1)
@@ -148,7 +149,8 @@ class LecVad(nn.Module):
             prototypes = self._augment(prompts) if self.config.memory_bank else None
             classes = prompts if prototypes is None else prototypes
             combined = prompts if prototypes is None else prompts + prototypes
-            s_tv = F.normalize(features, dim=-1) @ F.normalize(combined, dim=-1).transpose(1, 2)
+            length = torch.linalg.vector_norm(features, dim=-1, keepdim=True, dtype=torch.float32).clamp(min=1e-12)
+            s_tv = features @ F.normalize(combined, dim=-1).transpose(1, 2) / length
             if self.config.vision_only_branch:
                 s_aware = s_m + self._gate() * s_tv
             else:  # the paper defines s_m only with the vision-only branch, but eqs. 9, 12 and inference need it

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vadpipe.models.clip_layers import Snippets, lowered
+from vadpipe.models.clip_layers import Snippets
+from vadpipe.models.layers import lowered
 
 
 class CausalConvolution(nn.Module):
