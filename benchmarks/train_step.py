@@ -27,7 +27,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import resource
 import subprocess
 import sys
@@ -47,7 +46,7 @@ from usual_lec_vad import UsualLecVad
 from usual_step import UsualClip
 
 from vadpipe.config import RunConfig, run_config
-from vadpipe.extractors.compute import keep_freed_blocks
+from vadpipe.extractors.compute import checked_device, keep_freed_blocks
 from vadpipe.models.heads import build_head
 from vadpipe.models.inputs import HeadInputs
 from vadpipe.models.text_tower import TextTower
@@ -280,7 +279,7 @@ def work(options: argparse.Namespace) -> dict[str, Any]:
     start = clock.now()
     losses = taken.step([list(range(len(lengths)))], 0.0)
     seconds = clock.now() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     parts = {name: value.tolist() for name, value in clock.parts.items()}
     memory = torch.cuda.max_memory_allocated(device) if device != "cpu" else peak
     return {"seconds": seconds.tolist(), "parts": parts, "bytes": memory, "losses": losses}
@@ -371,8 +370,7 @@ def measure(head: str, options: argparse.Namespace) -> dict[str, dict[str, Any]]
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--heads", nargs="+", choices=HEADS, default=list(HEADS), metavar="HEAD")
-    default = [step for step in STEPS if step != "usual bf16"]
-    parser.add_argument("--steps", nargs="+", choices=STEPS, default=default, metavar="STEP")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=[STEPS[0], *STEPS[2:]], metavar="STEP")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -385,12 +383,13 @@ def main() -> None:
     """Check, measure, print."""
     options = _options()
     torch.set_num_threads(options.threads)
+    checked_device(options.device)
     if options.work:
         print(json.dumps(work(options)))
         return
     rates = apart("", "ceilings", options)
-    told = ", ".join(f"{kind} {rate:.0f} GFLOP/s" for kind, rate in rates.items())
-    print(f"torch {torch.__version__}, {options.device}, {options.threads} threads; matrix products at most {told}")
+    told = f"torch {torch.__version__}, {options.device}, {options.threads} threads; matrix products at most "
+    print(told + ", ".join(f"{kind} {rate:.0f} GFLOP/s" for kind, rate in rates.items()), flush=True)
     for head in options.heads:
         needed = apart(head, "check", options)["gflop"]
         times = " and ".join(f"{needed / rate:.1f} s in {kind}" for kind, rate in rates.items())

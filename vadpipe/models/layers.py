@@ -111,9 +111,10 @@ class LocalTransformer(nn.Module):
 
     def _apart(self, x: Tensor, mask: Tensor) -> Tensor:
         """The same without overlap: windows are views, and there is nothing to average."""
-        size, rest = x.shape[1], -x.shape[1] % self.window
-        rows, keys = F.pad(x, (0, 0, 0, rest)), F.pad(mask, (0, rest)).unflatten(1, (-1, self.window))
-        rows = rows.unflatten(1, (-1, self.window))
+        batch, size, dim = x.shape
+        rest = -size % self.window
+        rows = F.pad(x, (0, 0, 0, rest)).view(batch, -1, self.window, dim)
+        keys = F.pad(mask, (0, rest)).view(batch, -1, self.window)
         for block in self.blocks:
             rows = block(rows, keys)
         return rows.flatten(1, 2)[:, :size]
