@@ -91,7 +91,7 @@ def _usual_way(frames: NDArray[np.uint8]) -> Callable[[], None]:
 
 def _ours(encoder: ClipVitB16, frames: NDArray[np.uint8]) -> Callable[[], None]:
     def work() -> None:
-        encoder.encode(np.stack([geometry.apply(frame, encoder.geometry) for frame in frames]))
+        encoder.encode(np.stack([geometry.apply(frame, encoder.needs.geometry) for frame in frames]))
 
     return work
 

@@ -46,7 +46,7 @@ def main() -> None:
 
 def sound_of(path: Path) -> tuple[NDArray[np.float32], MediaReport]:
     """All samples at 16 kHz, sample 0 at the first picture."""
-    with open_media(path, Request(audio_rate=RATE)) as reader:
+    with open_media(path, Request(views=(), audio_rate=RATE)) as reader:
         chunks = [item.samples for item in reader if isinstance(item, AudioChunk)]
         return np.concatenate([np.zeros(0, np.float32), *chunks]), reader.report
 

@@ -13,6 +13,7 @@ import pytest
 import vadpipe
 from vadpipe.cli import cli
 from vadpipe.config import TrainConfig, load_config
+from vadpipe.extractors.weights_table import KNOWN
 from vadpipe.head_config import LecVadConfig
 
 ROOT = Path(__file__).parents[1]
@@ -59,6 +60,15 @@ def test_every_public_name_and_head_setting_is_explained() -> None:
         assert kind.__doc__ is not None
         for field in fields(kind):
             assert field.name in kind.__doc__, f"{kind.__name__}.{field.name} is not in its docstring"
+
+
+def test_the_page_on_weights_is_what_the_table_says() -> None:
+    rows = [row for row in (ROOT / "docs" / "weights.md").read_text().splitlines() if row.startswith("| `")]
+    told = {tuple(cell.strip(" `<>") for cell in row.strip("|").split("|")) for row in rows}
+    assert {(*row[:4], row[5]) for row in told} == {
+        (name, known.stream, known.file_name, known.url, known.licence) for name, known in KNOWN.items()
+    }
+    assert all(row[4].startswith("published" if KNOWN[row[0]].sha256 else "recorded") for row in told)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.name)

@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "vadpipe").rglob("*.py"))
 # A part imports only from parts on earlier lines, or from itself; so extractors and models never meet.
 LINES = """
     errors
-    spec
+    spec sound
     tracks
     __init__
     head_config
@@ -25,7 +25,7 @@ LINES = """
     pipeline
     cli_options cli_output
     cli_grid
-    cli_import cli_checkpoint cli_train cli_evaluate cli_data
+    cli_extract cli_import cli_checkpoint cli_train cli_evaluate cli_data cli_weights cli_features
     cli
     __main__
 """

@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -18,23 +18,22 @@ from vadpipe import __version__
 from vadpipe.cli_checkpoint import import_checkpoint
 from vadpipe.cli_data import data_group, import_labels
 from vadpipe.cli_evaluate import evaluate
+from vadpipe.cli_extract import extract
+from vadpipe.cli_features import features_group
 from vadpipe.cli_import import import_group
 from vadpipe.cli_options import (
     PATH,
     decoder_option,
     device_option,
-    jobs_option,
     json_option,
     quiet_option,
     resolve_device,
-    weights_option,
+    stream_weights_option,
 )
-from vadpipe.cli_output import print_detection, print_evaluation, print_json, print_summary, print_table, progress, say
+from vadpipe.cli_output import print_detection, print_evaluation, print_json, print_table, progress, say
 from vadpipe.cli_train import train
+from vadpipe.cli_weights import weights_group
 from vadpipe.errors import VadpipeError
-
-if TYPE_CHECKING:
-    from vadpipe.pipeline.extract import Extracted, ExtractOptions, ExtractSummary
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -51,69 +50,6 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("videos", nargs=-1, required=True, type=PATH)
-@click.option("--out", type=PATH, default=Path("features"), show_default=True, help="Feature store to write to.")
-@click.option("--stream", default="clip", show_default=True, help="Kind of features.")
-@weights_option
-@click.option("--dtype", default="float32", show_default=True, help="float32, or bfloat16 where the machine has it.")
-@click.option("--stride", type=click.IntRange(1), default=16, show_default=True, help="Frames per snippet.")
-@click.option("--batch-size", type=click.IntRange(4), default=32, show_default=True, help="Images per encoder batch.")
-@decoder_option
-@jobs_option
-@device_option
-@json_option
-@quiet_option
-def extract(videos: tuple[Path, ...], out: Path, quiet: bool, as_json: bool, **settings: Any) -> None:
-    """Compute features of VIDEOS (files or folders) into the store; a rerun does only what is missing."""
-    from vadpipe.extractors import create, media
-    from vadpipe.pipeline.extract import ExtractOptions
-    from vadpipe.pipeline.videos import find_videos
-    from vadpipe.store import FeatureStore
-
-    refused: dict[str, str] = {}
-    found = find_videos(videos, refused)
-    media.decoder_version(settings["decoder"])  # a wrong name is said before torch is imported
-    options = ExtractOptions(settings["stride"], settings["decoder"], settings["jobs"])
-    extractor = create(
-        settings["stream"],
-        weights=settings["weights"] or "openai",
-        device=resolve_device(settings["device"]),
-        dtype=settings["dtype"],
-        batch_size=settings["batch_size"],
-    )
-    for reason in refused.values():
-        say(f"failed: {reason}")
-    summary = _extract(found, FeatureStore(out), extractor, options, quiet)
-    summary.failed |= refused
-    if as_json:
-        print_json({name: getattr(summary, name) for name in summary.__slots__})
-    else:
-        print_summary(summary, out)
-    if summary.failed:
-        sys.exit(3 if summary.done or summary.kept else 1)
-
-
-def _extract(
-    found: dict[str, Path], store: Any, extractor: Any, options: ExtractOptions, quiet: bool
-) -> ExtractSummary:
-    from vadpipe.pipeline.extract import Failed, feature_spec
-    from vadpipe.pipeline.extract import extract as run
-
-    if feature_spec(extractor, options).untrained:
-        say("note: the encoder has seeded random weights, not pretrained ones")
-    with progress(quiet) as bars:
-        videos = bars.add_task("videos", total=len(found), note="")
-        rows = bars.add_task("snippets", total=None, note="")
-
-        def finished(result: Extracted | Failed) -> None:
-            bars.advance(videos)
-            if isinstance(result, Failed):
-                say(f"failed: {result.path}: {result.error}")
-
-        return run(found, store, extractor, options, finished, lambda count: bars.advance(rows, count))
-
-
-@cli.command()
-@click.argument("videos", nargs=-1, required=True, type=PATH)
 @click.option("--run", type=PATH, help="Run folder.  [default: the only one under runs/]")
 @click.option("--student", type=PATH, help="Run folder for videos without sound.  [default: student/ in the run]")
 @click.option("--out", type=PATH, help="A .json file for one video, else a folder.")
@@ -121,7 +57,7 @@ def _extract(
 @click.option("--picture", is_flag=True, help="Also draw the timeline as PNG beside the JSON.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Thresholds, e.g. r_ano=0.3.")
 @click.option("--accept", multiple=True, metavar="FIELD", help="Field of the feature specification that may differ.")
-@weights_option
+@stream_weights_option
 @decoder_option
 @device_option
 @json_option
@@ -172,10 +108,13 @@ def demo(out: Path, seed: int, device: str, quiet: bool) -> None:
     print_table("files", ["what", "where"], [[name, str(path)] for name, path in result.files.items()])
 
 
+cli.add_command(extract)
 cli.add_command(train)
 cli.add_command(evaluate)
 cli.add_command(import_group)
 cli.add_command(data_group)
+cli.add_command(weights_group)
+cli.add_command(features_group)
 import_group.add_command(import_labels)
 import_group.add_command(import_checkpoint)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vadpipe.store import FeatureStore
 
 _NAMED = 20  # lines of one kind that are spelt out; the rest is a number
-_LIST_ONLY = ("root", "audio_root", "audio_stream", "crops", "test_crops", "fps", "annotations", "dataset")
+_LIST_ONLY = ("root", "audio_root", "audio_stream", "test_crops", "fps", "annotations", "dataset")
 
 
 @click.group(name="import")
@@ -34,33 +34,36 @@ def import_group() -> None:
 @click.option("--list", "lists", multiple=True, metavar="[SPLIT=]FILE", help="Released list; train unless test=FILE.")
 @click.option("--root", type=PATH, help="Folder that holds the listed .npy files, at any depth.")
 @click.option("--stream", help="A name for where these features come from.  [default with --list: released-<dataset>]")
-@click.option("--crops", metavar="WHICH", help="Crops of training videos: first, all, or e.g. 0,5.  [default: first]")
+@click.option("--crops", metavar="WHICH", help="Crops (of training videos): first, all, or e.g. 0,5.  [default: first]")
 @click.option("--test-crops", metavar="WHICH", help="Crops of test videos.  [default: all that the test list names]")
 @click.option("--audio-stream", help="Also import the lists' audio features, under this name.")
 @click.option("--audio-root", type=PATH, help="Folder of the audio features.  [default: --root]")
 @click.option("--fps", help="Frame rate where no labels say it, e.g. 24 or 30000/1001.  [default: the data set's]")
 @click.option("--stride", type=click.IntRange(1), help="Frames per row.  [default: the data set's, 16]")
 @labels_option
+@click.option("--videos", type=PATH, help="Folder of the videos, whose own length T is checked against.")
 @annotations_option
 @click.option("--out", type=PATH, default=Path("features"), show_default=True, help="Feature store to write to.")
 @click.option("--jobs", type=click.IntRange(1), default=4, show_default=True, help="Files in work at once.")
 @json_option
 @quiet_option
 def import_features(folder: Path | None, lists: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> None:
-    """Import features: FOLDER/<id>.npy with --labels, or released features with their lists.
+    """Import features: FOLDER/<id>.npy with --labels or --videos, or released features with their lists.
 
     \b
     vadpipe import features DIR --stream NAME --labels labels.csv     (the labels need the columns frames and fps)
+    vadpipe import features DIR --stream NAME --videos VIDEOS --crops all
     vadpipe import features --dataset xd_violence --root DIR --list xd_CLIP_rgb.csv --list test=xd_CLIP_rgbtest.csv
 
-    Every file is (T, D). A rerun imports only what is missing or changed. Exit code 3 where listed files are missing or
-    cannot be used. With lists, OUT/manifest.jsonl holds labels and splits: pass it to train and evaluate as --labels.
+    Every file is (T, D); crops are <id>__0.npy … <id>__9.npy. T may be one more or less than the video's length asks
+    for. A rerun imports only what is missing or changed. Exit code 3 where listed files are missing or cannot be used.
+    With lists, OUT/manifest.jsonl holds labels and splits: pass it to train and evaluate as --labels.
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.store import FeatureStore
 
     store = FeatureStore(options.pop("out"))
     if (folder is None) == (not lists):
-        raise UsageError("give either a FOLDER with --labels, or --list with --dataset and --root")
+        raise UsageError("give either a FOLDER with --labels or --videos, or --list with --dataset and --root")
     if folder is None:
         _from_lists(store, lists, as_json, quiet, options)
         return
@@ -70,18 +73,28 @@ def import_features(folder: Path | None, lists: tuple[str, ...], as_json: bool, 
 
 
 def _from_folder(store: FeatureStore, folder: Path, as_json: bool, quiet: bool, options: dict[str, Any]) -> None:
-    from vadpipe.pipeline.import_features import import_features as run
+    from vadpipe.pipeline.import_folder import import_folder
     from vadpipe.pipeline.project import find_labels
 
     if options["stream"] is None:
         raise UsageError("--stream: give the features a name for where they come from")
-    records, _ = find_labels(options["labels"], Path())
-    with _progress(quiet) as notify:
-        summary = run(
-            folder, store, records, options["stream"], options["stride"] or 16, jobs=options["jobs"], notify=notify
+    videos = _videos(options["videos"])
+    records = () if videos and options["labels"] is None else find_labels(options["labels"], Path())[0]
+    with _progress(quiet) as (notify, looked):
+        summary = import_folder(
+            folder,
+            store,
+            records,
+            options["stream"],
+            options["stride"] or 16,
+            videos=videos,
+            crops=options["crops"] or "first",
+            jobs=options["jobs"],
+            notify=notify,
+            looked=looked,
         )
     _say_some("note", summary.notes)
-    _say_some("missing", [f"{name} is labelled but has no file in {folder}" for name in summary.missing])
+    _say_some("missing", [f"{name} has no {files} in {folder}" for name, files in summary.missing.items()])
     if as_json:
         print_json(_stream_json(summary))
     else:
@@ -101,12 +114,14 @@ def _from_lists(
             raise UsageError(f"--list needs --{name} too")
     labels, fps, stride = options.pop("labels"), options.pop("fps"), options.pop("stride")
     options["lengths"] = tuple(find_labels(labels, Path())[0]) if labels is not None else ()
-    options["fps"] = frame_rate(fps)
+    options["fps"], options["videos"] = frame_rate(fps), _videos(options["videos"])
     given = {name: value for name, value in options.items() if value is not None}
     request = ReleasedRequest(lists=lists, frames_per_snippet=stride, **given)
     say(f"looking for .npy files under {request.root}")
-    with _progress(quiet) as notify:
-        summary = import_released(request, store, lambda spec, result, total: notify(result, total, spec.stream))
+    with _progress(quiet) as (notify, looked):
+        summary = import_released(
+            request, store, lambda spec, result, total: notify(result, total, spec.stream), looked
+        )
     _say_released(summary, request.root)
     if as_json:
         content = [_stream_json(part) for part in summary.streams]
@@ -119,8 +134,12 @@ def _from_lists(
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[..., None]]:
-    """One bar a stream; the yielded function takes (result, number of videos, stream) and says failures at once."""
+def _progress(quiet: bool) -> Iterator[tuple[Callable[..., None], Callable[[int, int], None]]]:
+    """One bar a stream, and one for the looks at videos.
+
+    The first yielded function takes (result, number of videos, stream) and says failures at once; the second (videos
+    looked at, of how many).
+    """
     with progress(quiet) as bars:
         tasks: dict[str, Any] = {}
 
@@ -131,7 +150,18 @@ def _progress(quiet: bool) -> Iterator[Callable[..., None]]:
             if result.state == "failed":
                 say(f"failed: {result.id}: {result.text}")
 
-        yield notify
+        def looked(done: int, total: int) -> None:
+            if "lengths" not in tasks:
+                tasks["lengths"] = bars.add_task("lengths of videos", total=total, note="")
+            bars.update(tasks["lengths"], completed=done)
+
+        yield notify, looked
+
+
+def _videos(folder: Path | None) -> dict[str, Path]:
+    from vadpipe.pipeline.videos import find_videos
+
+    return {} if folder is None else find_videos([folder], {})
 
 
 def _say_released(summary: ReleasedSummary, root: Path) -> None:

@@ -29,9 +29,15 @@ labels_option = click.option(
     "--labels", type=PATH, help="labels.csv (video,label), manifest.jsonl, or a folder of label folders."
 )
 annotations_option = click.option("--annotations", type=PATH, help="Frames of the true incidents.")
-decoder_option = click.option("--decoder", default="pyav", show_default=True, help="pyav or decord.")
+decoder_option = click.option("--decoder", default="pyav", show_default=True, help="pyav, decord or torchcodec.")
 jobs_option = click.option(
     "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Decoder processes at once."
+)
+stream_weights_option = click.option(
+    "--weights",
+    multiple=True,
+    help="Of the encoders: random[:SEED] (untrained, for trying things out), a published name, or STREAM=FILE; "
+    "once for each stream.  [default: the published ones]",
 )
 weights_option = click.option("--weights", help="openai, a file, or random[:SEED] (untrained, for trying things out).")
 

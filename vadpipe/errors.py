@@ -16,7 +16,8 @@
     │   └── TrackDamaged        a stored file fails its check; it goes to quarantine
     ├── SpecMismatch            two feature specifications differ; names the fields
     ├── WeightsError            encoder weights: missing, wrong digest, wrong names or shapes
-    └── CheckpointError         a trained head: missing, damaged, of another version
+    ├── CheckpointError         a trained head: missing, damaged, of another version
+    └── WorkerDied              a process that worked on one of several devices ended without a word
 
 Only ``cli.py`` turns these into text and an exit code. Anything else that escapes is a bug and stays loud.
 """
@@ -86,3 +87,7 @@ class WeightsError(VadpipeError):
 
 class CheckpointError(VadpipeError):
     """A trained head is missing, damaged or written by an incompatible version."""
+
+
+class WorkerDied(VadpipeError):
+    """A process that worked on one of several devices was killed, ran out of memory, or crashed in a library."""

@@ -105,11 +105,6 @@ class FeatureSpec:
         """True where the encoder had seeded random weights; every output has to say so."""
         return self.weights.startswith("random")
 
-    @property
-    def named_weights(self) -> bool:
-        """True where the weights can be had by their name alone, without the user's file."""
-        return self.weights == "openai" or self.untrained
-
     def differences(self, other: FeatureSpec) -> dict[str, tuple[Any, Any]]:
         """Field name -> (own value, other's value), for the fields that differ."""
         pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}

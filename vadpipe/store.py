@@ -1,9 +1,10 @@
 """The feature store: one HDF5 file per video and specification, written atomically, verified on every read.
 
-``<root>/<stream>-<hash8>/<aa>/<safe-id>.h5`` holds ``data`` (T, D) or (crops, T, D), ``frame_index`` (T,) and ``pts``
-(T,) seconds; attributes hold everything else and ``complete``, which is written last. A file is made under a
-temporary name in its own folder, flushed, fsynced, reopened and compared, then renamed. So whatever carries the final
-name is whole, and a rerun is the resume. ``manifest.jsonl`` in each folder is an index that can be rebuilt by a scan.
+``<root>/<stream>-<hash8>/<aa>/<safe-id>.h5`` holds ``data`` (T, D) or (crops, T, D), ``frame_index`` (T,), ``pts``
+(T,) seconds, and for sound ``state`` (T,); attributes hold everything else and ``complete``, which is written last. A
+file is made under a temporary name in its own folder, flushed, fsynced, reopened and compared, then renamed. So
+whatever carries the final name is whole, and a rerun is the resume. ``manifest.jsonl`` in each folder is an
+index that can be rebuilt by a scan.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class FeatureStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_track(temporary, track)
             stored = read_track(temporary, track.spec, track.video_id)
-            if not np.array_equal(stored.data, track.data):
+            if not np.array_equal(stored.data, track.data) or not _same_states(stored, track):
                 raise StoreError(f"{path}: read back other values than were written; is the disk failing?")
             os.replace(temporary, path)  # noqa: PTH105  # the atomic step deserves its own name
             sync_folder(path.parent)
@@ -199,6 +200,12 @@ class FeatureStore:
         whole = _ends_with_line(manifest)
         with manifest.open("a", encoding="utf-8") as handle:  # one short append; a torn line is skipped by readers
             handle.write(_line(entry) if whole else "\n" + _line(entry))
+
+
+def _same_states(one: FeatureTrack, other: FeatureTrack) -> bool:
+    if one.states is None or other.states is None:
+        return one.states is other.states
+    return np.array_equal(one.states, other.states)
 
 
 def _entry(attributes: dict[str, Any], file: Path) -> StoredFile:

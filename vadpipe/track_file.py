@@ -1,7 +1,7 @@
 """One :class:`FeatureTrack` <-> one HDF5 file, and files that are written whole or not at all.
 
-Datasets ``data`` (T, D) or (crops, T, D), ``frame_index`` (T,) and ``pts`` (T,) seconds; attributes hold everything
-else, a digest over all of it, and ``complete``, which is written last.
+Datasets ``data`` (T, D) or (crops, T, D), ``frame_index`` (T,) and ``pts`` (T,) seconds, and for sound ``state`` (T,)
+uint8; attributes hold everything else, a digest over all of it, and ``complete``, which is written last.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vadpipe.errors import StoreError, TrackDamaged
+from vadpipe.sound import heard_rows
 from vadpipe.spec import FeatureSpec
 from vadpipe.tracks import FeatureTrack, TimeGrid
 
@@ -50,7 +51,10 @@ def write_track(path: Path, track: FeatureTrack) -> None:
             "source_sha256": track.source_sha256,
             "corrupt_packets": track.corrupt_packets,
         }
-        attributes["content_sha256"] = _content_digest(data, np.array(starts), attributes)
+        if track.states is not None:
+            file.create_dataset("state", data=track.states)
+            attributes["heard_rows"] = int(heard_rows(track.states).sum())
+        attributes["content_sha256"] = _content_digest(data, np.array(starts), track.states, attributes)
         for name, value in attributes.items():
             file.attrs[name] = value
         file.flush()
@@ -59,11 +63,18 @@ def write_track(path: Path, track: FeatureTrack) -> None:
         os.fsync(handle.fileno())
 
 
-def _content_digest(data: np.ndarray[Any, Any], pts: np.ndarray[Any, Any], attributes: dict[str, Any]) -> str:
+def _content_digest(
+    data: np.ndarray[Any, Any],
+    pts: np.ndarray[Any, Any],
+    states: np.ndarray[Any, Any] | None,
+    attributes: dict[str, Any],
+) -> str:
     told = {name: attributes[name] for name in sorted(attributes) if name not in ("content_sha256", "complete")}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode("utf-8", "surrogatepass"))
-    digest.update(np.ascontiguousarray(data).tobytes())
+    digest.update(np.ascontiguousarray(data).reshape(-1).view(np.uint8))  # no copy: hours of 2048 columns are large
     digest.update(np.ascontiguousarray(pts, dtype=np.float64).tobytes())
+    if states is not None:  # files without states keep the digest that they have
+        digest.update(np.ascontiguousarray(states).tobytes())
     return digest.hexdigest()
 
 
@@ -86,6 +97,11 @@ def read_attributes(path: Path) -> tuple[FeatureSpec, dict[str, Any]]:
         raise TrackDamaged(f"{path} is damaged ({error})") from error
 
 
+def has_sound(attributes: dict[str, Any]) -> bool:
+    """True where a row of a stored track has sound; for features that say nothing about it, too."""
+    return bool(attributes.get("heard_rows", 1))
+
+
 def read_track(path: Path, spec: FeatureSpec, video_id: str) -> FeatureTrack:
     """Read and verify; :class:`TrackDamaged` where anything is not what was written for this id and spec."""
     import h5py
@@ -94,7 +110,8 @@ def read_track(path: Path, spec: FeatureSpec, video_id: str) -> FeatureTrack:
         with h5py.File(path, "r", locking=False) as file:
             attributes = _attributes(file, path)
             data, pts = file["data"][()], file["pts"][()]
-        if attributes["content_sha256"] != _content_digest(data, pts, attributes):
+            states = file["state"][()] if "state" in file else None
+        if attributes["content_sha256"] != _content_digest(data, pts, states, attributes):
             raise TrackDamaged(f"{path}: content does not match its digest")
         if attributes["id"] != video_id or FeatureSpec.from_mapping(json.loads(attributes["spec"])) != spec:
             raise TrackDamaged(f"{path} holds another id or specification than its name says")
@@ -108,6 +125,7 @@ def read_track(path: Path, spec: FeatureSpec, video_id: str) -> FeatureTrack:
             attributes["source_size"],
             attributes["source_sha256"],
             attributes["corrupt_packets"],
+            states,
         )
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise TrackDamaged(f"{path} is damaged ({error})") from error

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vadpipe.sound import check_states
 from vadpipe.spec import FeatureSpec
 
 NORMAL = "normal"
@@ -175,6 +176,9 @@ class FeatureTrack:
         Which file it was made from.
     corrupt_packets
         Damaged packets that decoding skipped.
+    states
+        (T,) uint8, for sound: what each row's window held, an index into :data:`vadpipe.sound.SOUND_STATES`. Rows that
+        are ``absent`` or ``undecodable`` hold zeros, which are no data. None: all present.
     """
 
     data: NDArray[Any]
@@ -184,6 +188,7 @@ class FeatureTrack:
     source_size: int = 0
     source_sha256: str = ""
     corrupt_packets: int = 0
+    states: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         if self.data.ndim not in (2, 3) or self.data.dtype not in (np.float32, np.float16):
@@ -197,6 +202,7 @@ class FeatureTrack:
             raise ValueError("video_id must not be empty")
         if not np.isfinite(self.data).all():
             raise ValueError(f"data of {self.video_id!r} holds NaN or infinity")
+        check_states(self.states, self.data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,9 +91,84 @@ def test_what_the_feature_specification_says() -> None:
     assert geometry.interpolation(CLIP) == "pil-bicubic-antialias-u8"
 
 
+@pytest.mark.parametrize(("height", "width"), [(360, 640), (640, 360), (256, 256), (97, 65)])
+def test_i3d_geometry_is_torchvisions_bit_for_bit(height: int, width: int) -> None:
+    from PIL import Image
+    from torchvision import transforms
+
+    rgb = picture(height, width)
+    resize = transforms.Resize(256, interpolation=transforms.InterpolationMode.BILINEAR)
+    wanted = np.asarray(transforms.CenterCrop(224)(resize(Image.fromarray(rgb))))
+    np.testing.assert_array_equal(geometry.apply(rgb, "short256-center224"), wanted)
+
+
+def test_c3d_geometry_by_hand() -> None:
+    """A picture of the stretched size is only cropped: rows 8 to 119, columns 30 to 141 (29.5 goes to the even 30)."""
+    rgb = picture(128, 171)
+    np.testing.assert_array_equal(geometry.apply(rgb, "128x171-center112"), rgb[8:120, 30:142])
+    # a ramp from left to right, twice as wide: bilinear with antialias averages neighbours
+    ramp = np.repeat(np.repeat((np.arange(342) % 256).astype(np.uint8)[None, :, None], 128, 0), 3, 2)
+    got = geometry.apply(ramp, "128x171-center112")[0, :, 0]
+    assert np.abs(got[:60].astype(float) - (2 * np.arange(30, 90) + 0.5)).max() <= 1
+
+
+def test_the_filter_is_antialiased() -> None:
+    """A one-pixel checkerboard becomes grey; without antialias it would stay black and white."""
+    board = (np.indices((1024, 1360)).sum(0) % 2 * 255).astype(np.uint8)
+    rgb = np.repeat(board[:, :, None], 3, 2)
+    for name in geometry.GEOMETRIES.keys() - {"full"}:
+        got = geometry.apply(rgb, name)
+        assert np.abs(got[8:-8, 8:-8].astype(int) - 128).max() <= 12, name
+
+
+@pytest.mark.parametrize("count", [5, 10])
+@pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
+@pytest.mark.parametrize("kind", ["stretch256x340-crop", "clip-stretch256x340-crop"])
+def test_crops_are_the_fields(count: int, lead: tuple[int, ...], kind: str) -> None:
+    """Rows and columns as the released code of CLIP features cuts them; each mirror image follows its own crop."""
+    images = np.random.default_rng(0).integers(0, 256, (*lead, 256, 340, 3), dtype=np.uint8)
+    name = f"{kind}{count}"
+    got = geometry.cut(images, name)
+    plain = [
+        images[..., 16:240, 58:282, :],
+        images[..., :224, :224, :],
+        images[..., :224, -224:, :],
+        images[..., -224:, :224, :],
+        images[..., -224:, -224:, :],
+    ]
+    wanted = np.stack(plain + [part[..., ::-1, :] for part in plain])[:count]
+    assert got.shape == (count, *lead, 224, 224, 3)
+    assert geometry.crops(name) == count
+    np.testing.assert_array_equal(got, wanted)
+    tensors = pytest.importorskip("torch")
+    np.testing.assert_array_equal(geometry.cut(tensors.from_numpy(images), name).numpy(), wanted)
+
+
+@pytest.mark.parametrize("name", sorted(geometry.GEOMETRIES))
+def test_every_picture_can_be_cut(name: str) -> None:
+    images = np.stack([geometry.apply(picture(60, 80), name)] * 2)
+    got = geometry.cut(images, name)
+    assert (len(got), got.shape[1], got.dtype) == (geometry.crops(name), 2, np.uint8)
+    if geometry.crops(name) == 1:
+        np.testing.assert_array_equal(got[0], images)
+    assert bool(geometry.interpolation(name)) == (name != "full")
+
+
+def test_pictures_of_another_size_are_not_cut() -> None:
+    with pytest.raises(ValueError, match=r"got \(255, 340, 3\), expected"):
+        geometry.cut(picture(255, 340), "stretch256x340-crop5")
+    with pytest.raises(ValueError, match=r"got \(340, 3\), expected"):
+        geometry.cut(picture(255, 340)[0], "full")
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    for ask in (geometry.output_size, geometry.interpolation, lambda name: geometry.apply(picture(2, 2), name)):
-        with pytest.raises(UsageError, match="got 'short256', expected one of full, short224-center224"):
+    for ask in (
+        geometry.output_size,
+        geometry.interpolation,
+        geometry.crops,
+        lambda name: geometry.apply(picture(2, 2), name),
+    ):
+        with pytest.raises(UsageError, match="got 'short256', expected one of 128x171-center112, clip-"):
             ask("short256")
 
 

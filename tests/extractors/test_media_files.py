@@ -13,10 +13,10 @@ from tests.extractors.painted_videos import write
 from vadpipe.errors import UsageError, VideoTooLarge, VideoUnreadable
 from vadpipe.extractors import decoders, media
 from vadpipe.extractors.decoders import Decoder
-from vadpipe.extractors.media import Limits, Request, open_media, probe
+from vadpipe.extractors.media import Limits, Request, View, open_media, probe
 
 
-@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+@pytest.mark.parametrize("decoder", decoders.DECODERS)
 def test_caps_on_size_and_duration(decoder: str, tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", 50)
     assert probe(path, decoder=decoder, limits=Limits(max_pixels=96 * 64, max_duration_s=2.0)).num_frames == 50
@@ -26,7 +26,7 @@ def test_caps_on_size_and_duration(decoder: str, tmp_path: Path) -> None:
         probe(path, decoder=decoder, limits=Limits(max_duration_s=1.99))
 
 
-@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+@pytest.mark.parametrize("decoder", decoders.DECODERS)
 def test_files_that_are_no_video(decoder: str, tmp_path: Path) -> None:
     def refused(content: bytes, said: str, name: str = "a.mp4") -> None:
         path = tmp_path / name
@@ -37,10 +37,14 @@ def test_files_that_are_no_video(decoder: str, tmp_path: Path) -> None:
     whole = write(tmp_path / "whole.mp4").read_bytes()
     refused(b"", "empty")
     refused(b"ffconcat version 1.0\nfile whole.mp4\n", "text file")
-    refused(b"\xef\xbb\xbf#EXTM3U\n#EXTINF:1,\nwhole.mp4\n" * 40, "not a readable video|MP4/MOV and Matroska", "a.m3u8")
+    refused(
+        b"\xef\xbb\xbf#EXTM3U\n#EXTINF:1,\nwhole.mp4\n" * 40,
+        "not a readable video|this container format|MP4/MOV and Matroska",
+        "a.m3u8",
+    )
     refused(b"ffconcat version 1.0\n# \xff\nfile whole.mp4\n", "this container format|MP4/MOV and Matroska")
-    refused(whole[: len(whole) // 2], r"\(moov\) is missing|decord cannot open")
-    refused(os.urandom(5000), "not a readable video|moov|MP4/MOV and Matroska")
+    refused(whole[: len(whole) // 2], r"\(moov\) is missing|decord cannot open|not a readable video")
+    refused(os.urandom(5000), "not a readable video|moov|this container format|MP4/MOV and Matroska")
     with pytest.raises(UsageError, match="no such file"):
         probe(tmp_path / "none.mp4", decoder=decoder)
     with pytest.raises(VideoUnreadable, match="a directory"):
@@ -63,7 +67,7 @@ def test_unknown_names_and_missing_decoders(monkeypatch: pytest.MonkeyPatch, tmp
     path = write(tmp_path / "a.mp4", 1)
     with pytest.raises(UsageError, match="expected one of decord, pyav"):
         probe(path, decoder="ffmpeg")
-    with pytest.raises(UsageError, match="geometry: got 'huge'"), open_media(path, Request(geometry="huge")):
+    with pytest.raises(UsageError, match="geometry: got 'huge'"), open_media(path, Request(views=(View("huge"),))):
         pass
     absent = Decoder("x", "no-such-distribution", "pip install x")
     monkeypatch.setattr(decoders, "DECODERS", MappingProxyType({"absent": absent}))

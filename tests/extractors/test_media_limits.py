@@ -19,10 +19,10 @@ from tests.extractors.painted_videos import read, write
 from vadpipe.errors import DecoderCrashed, DecoderTimeout, VideoError, VideoUnreadable
 from vadpipe.extractors import decode_link, decoders, media
 from vadpipe.extractors.decoders import DECODERS, Decoder
-from vadpipe.extractors.media import AudioChunk, FrameRow, Limits, Request, open_media
+from vadpipe.extractors.media import AudioChunk, FrameRow, Limits, Request, View, open_media
 
 ROOT = Path(__file__).parents[2]
-FULL = Request(geometry="full")
+FULL = Request(views=(View("full"),))
 FAKE = Decoder("tests.extractors.fake_decoder", "av", "")
 
 
@@ -177,12 +177,12 @@ PARENT = """
 import os, sys, time
 from types import MappingProxyType
 from vadpipe.extractors import decoders
-from vadpipe.extractors.media import Limits, Request, open_media
+from vadpipe.extractors.media import Limits, Request, View, open_media
 path, rows, inherited = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "inherited"
 fake = decoders.Decoder("tests.extractors.fake_decoder", "av", "")
 decoders.DECODERS = MappingProxyType({"fake": fake})
 limits = Limits(queue_slots=2, stall_s=2.0 if inherited else 60.0)
-with open_media(path, Request(geometry="full"), decoder="fake", limits=limits) as reader:
+with open_media(path, Request(views=(View("full"),)), decoder="fake", limits=limits) as reader:
     items = iter(reader)
     for _ in range(rows):
         next(items)

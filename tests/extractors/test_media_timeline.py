@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from vadpipe.extractors.decode_child import Sampler
+from vadpipe.extractors.decode_views import Sampler
 from vadpipe.extractors.decoders import Picture
 from vadpipe.extractors.decoders.timeline import of_timestamps
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import pickle
-import socket
-import threading
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,36 +14,25 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.extractors.weights_server import closed_port_url, serving
 from vadpipe.errors import UsageError, WeightsError
+from vadpipe.extractors import EXTRACTORS, create
 from vadpipe.extractors import weights as module
+from vadpipe.extractors.state_file import SUFFIXES
 from vadpipe.extractors.untrained import random_values, state_sha256
-from vadpipe.extractors.weights import KNOWN, KnownWeights, Weights, check_fit, read_state, resolve
+from vadpipe.extractors.weights import (
+    KNOWN,
+    KnownWeights,
+    Weights,
+    check_fit,
+    default_weights,
+    is_named,
+    parse_weights,
+    read_state,
+    resolve,
+)
 
 CONTENT = b"not a network, but known by its digest" * 1000
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    body = CONTENT
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(CONTENT)))
-        self.end_headers()
-        self.wfile.write(self.body)
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    """A web server on this machine that offers CONTENT."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_address[1]}/file.pt"
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -69,10 +55,70 @@ def publish(monkeypatch: pytest.MonkeyPatch, url: str, content: bytes, *, torchs
     monkeypatch.setattr(module, "KNOWN", MappingProxyType({"openai": known}))
 
 
-def closed_port_url() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}/file.pt"
+def test_the_table_says_what_it_has_to() -> None:
+    assert len({known.file_name for known in KNOWN.values()}) == len(KNOWN)
+    for name, known in KNOWN.items():
+        assert known.licence, name
+        assert known.model, name
+        assert re.fullmatch(r"https?://\S+", known.url), name
+        assert re.fullmatch(r"([0-9a-f]{64})?", known.sha256), name
+        assert Path(known.file_name).suffix in SUFFIXES, name
+        assert known.sha256 or not known.torchscript, "code is opened only by a published digest"
+
+
+def test_every_stream_has_published_weights() -> None:
+    assert {stream: KNOWN[default_weights(stream)].stream for stream in EXTRACTORS} == {s: s for s in EXTRACTORS}
+    with pytest.raises(UsageError, match="for the stream 'i3d', only for clip, i3d-inception"):
+        default_weights("i3d")
+    assert [is_named(choice) for choice in ("openai", "random", "random:3", "mine.pt", "imported")] == [
+        *(True, True, True, False, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "streams", "chosen"),
+    [
+        ((), ("clip", "c3d"), {"clip": "openai", "c3d": "c3d-sports1m"}),
+        (("random:7",), ("clip", "c3d"), {"clip": "random:7", "c3d": "random:7"}),
+        (("clip=a=b.pt", "random"), ("clip", "c3d"), {"clip": "a=b.pt", "c3d": "random"}),
+        (("mine.pt",), ("clip",), {"clip": "mine.pt"}),
+        (("a=b.pt",), ("clip",), {"clip": "a=b.pt"}),
+        (("openai",), ("c3d", "clip"), {"clip": "openai", "c3d": "c3d-sports1m"}),
+        (("clip=random:1", "c3d=mine.pt"), ("clip", "c3d"), {"clip": "random:1", "c3d": "mine.pt"}),
+    ],
+)
+def test_weights_are_chosen_per_stream(
+    values: tuple[str, ...], streams: tuple[str, ...], chosen: dict[str, str]
+) -> None:
+    assert parse_weights(values, streams) == chosen
+
+
+def test_only_what_was_said_is_chosen_where_nothing_is_to_be_filled_in() -> None:
+    assert parse_weights((), ("clip", "c3d"), fill=False) == {}
+    assert parse_weights(("c3d=mine.pt",), ("clip", "c3d"), fill=False) == {"c3d": "mine.pt"}
+    assert parse_weights(("random",), ("clip", "c3d"), fill=False) == {"clip": "random", "c3d": "random"}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (("mine.pt",), "expected STREAM=PATH with a stream of clip, c3d"),
+        (("clip=",), "expected STREAM=PATH"),
+        (("clip=a.pt", "clip=b.pt"), "got a.pt and b.pt for the stream clip"),
+        (("random", "random:1"), "expected one for all"),
+        (("c3d=openai",), "openai is of the stream clip"),
+        (("wav2clip=a.pt",), "wav2clip is not in use here"),
+        (("wav2clip-vggsound",), "wav2clip is not in use here"),
+    ],
+)
+def test_weights_that_fit_no_stream_are_a_usage_error(values: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_weights(values, ("clip", "c3d"))
+
+
+def test_known_weights_of_another_stream_are_refused_before_a_download() -> None:
+    with pytest.raises(UsageError, match="openai are of the stream clip, not of c3d"):
+        create("c3d", weights="openai")
 
 
 def test_openai_carries_its_digest_in_the_url() -> None:
@@ -82,10 +128,11 @@ def test_openai_carries_its_digest_in_the_url() -> None:
 
 
 def test_the_first_use_downloads_and_the_second_does_not(
-    cache: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    publish(monkeypatch, server, CONTENT)
-    first = resolve("openai")
+    with serving(CONTENT) as url:
+        publish(monkeypatch, url, CONTENT)
+        first = resolve("openai")
     assert first == Weights("openai", cache / "net.pt", hashlib.sha256(CONTENT).hexdigest())
     assert (cache / "net.pt").read_bytes() == CONTENT
     assert [file.name for file in cache.iterdir()] == ["net.pt"]
@@ -98,10 +145,11 @@ def test_the_first_use_downloads_and_the_second_does_not(
 
 
 def test_without_progress_nothing_is_printed(
-    cache: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    publish(monkeypatch, server, CONTENT)
-    resolve("openai", progress=False)
+    with serving(CONTENT) as url:
+        publish(monkeypatch, url, CONTENT)
+        resolve("openai", progress=False)
     assert capsys.readouterr() == ("", "")
 
 
@@ -117,14 +165,16 @@ def test_offline_and_missing_is_one_message_with_all_that_is_needed(
     assert not list(cache.iterdir())
 
 
-@pytest.mark.parametrize("body", [CONTENT[:-7], b"<html>please log in</html>"])
+@pytest.mark.parametrize(
+    ("body", "announced"), [(CONTENT[:-7], len(CONTENT)), (CONTENT[:-7], None), (b"<html>please log in</html>", None)]
+)
 def test_a_broken_download_leaves_nothing_behind(
-    body: bytes, cache: Path, server: str, monkeypatch: pytest.MonkeyPatch
+    body: bytes, announced: int | None, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_Handler, "body", body)
-    publish(monkeypatch, server, CONTENT)
-    with pytest.raises(WeightsError, match=hashlib.sha256(CONTENT).hexdigest()):
-        resolve("openai", progress=False)
+    with serving(body, announced) as url:
+        publish(monkeypatch, url, CONTENT)
+        with pytest.raises(WeightsError, match=hashlib.sha256(CONTENT).hexdigest()):
+            resolve("openai", progress=False)
     assert not list(cache.iterdir())
 
 
@@ -190,6 +240,8 @@ def test_half_precision_is_read_as_float32_and_integers_stay(tmp_path: Path) -> 
         resolve(str(tmp_path / "a.safetensors")),
         stored(tmp_path / "b.pt", state),
         stored(tmp_path / "c.pth", {"state_dict": state, "epoch": 3}),
+        stored(tmp_path / "d.pyth", {"model_state": state, "cfg": "text"}),
+        stored(tmp_path / "e.pickle", state),
     ):
         got = read_state(weights)
         assert {name: tensor.dtype for name, tensor in got.items()} == {"w": torch.float32, "n": torch.int64}
@@ -237,7 +289,7 @@ def test_an_archive_is_opened_only_if_its_digest_is_known(tmp_path: Path, monkey
     assert state["weight"].item() == 1.5
 
 
-@pytest.mark.parametrize("name", ["a.safetensors", "a.pt", "a.pth"])
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pt", "a.pth", "a.pyth", "a.pickle"])
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"\x00" * 100])
 def test_a_damaged_file_is_one_message(name: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / name
@@ -251,7 +303,7 @@ def test_other_contents_and_suffixes_are_refused(tmp_path: Path) -> None:
         read_state(stored(tmp_path / "list.pt", [torch.ones(1)]))
     with pytest.raises(WeightsError, match="expected a state dict"):
         read_state(stored(tmp_path / "mixed.pt", {"a": torch.ones(1), "epoch": 3}))
-    with pytest.raises(WeightsError, match=r"got suffix '\.onnx', expected \.safetensors, \.pt or \.pth"):
+    with pytest.raises(WeightsError, match=r"got suffix '\.onnx', expected one of \.safetensors, \.pt, \.pth"):
         read_state(stored(tmp_path / "net.onnx", {}))
     with pytest.raises(ValueError, match="random:0 has no file"):
         read_state(resolve("random"))

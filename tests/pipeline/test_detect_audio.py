@@ -20,6 +20,7 @@ from tests.pipeline.mean_colour import MeanColour
 from vadpipe import extractors
 from vadpipe.config import RunConfig
 from vadpipe.errors import SpecMismatch, UsageError, VideoError
+from vadpipe.extractors import media
 from vadpipe.head_config import AVadClipConfig, AVadClipStudentConfig, HeadConfig
 from vadpipe.models import HeadInputs
 from vadpipe.models.checkpoint import TrainedHead, save_head
@@ -125,7 +126,9 @@ def test_sound_that_cannot_be_had_is_an_error_before_anything_is_computed(
 
 def test_a_registered_encoder_of_the_sound_is_used(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Loudness(MeanColour):
-        def spec(self, frames_per_snippet: int, decoder: str, decoder_version: str) -> FeatureSpec:
+        def spec(
+            self, frames_per_snippet: int, decoder: str, decoder_version: str, decode_device: str = "cpu"
+        ) -> FeatureSpec:
             return replace(SPEC, stream="loudness", model="loudness", decoder_version=decoder_version)
 
     registered = MappingProxyType({"loudness": lambda **_options: Loudness()})
@@ -141,6 +144,23 @@ def test_a_registered_encoder_of_the_sound_is_used(tmp_path: Path, clip: Path, m
     other = teacher(replace(spec, decoder_version="1.0"))
     with pytest.raises(SpecMismatch, match=r"decoder_version: '1\.0' expected"):
         detect_video(clip, other, DetectOptions(), MeanColour())
+
+
+def test_picture_and_sound_come_from_one_decode(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[media.Request] = []
+    true_open = media.open_media
+
+    def open_media(path: Path, request: media.Request, **options: Any) -> media.MediaReader:
+        opened.append(request)
+        return true_open(path, request, **options)
+
+    monkeypatch.setattr(media, "open_media", open_media)
+    sound = MeanColour(frames=16, stream="clip-sound")
+    spec = feature_spec(sound, ExtractOptions())
+    monkeypatch.setattr(detect, "EXTRACTORS", MappingProxyType({"clip-sound": lambda **_options: sound}))
+    found = detect_video(clip, teacher(spec), DetectOptions(), MeanColour(), audio_extractor=sound)
+    assert found.audio.used
+    assert [len(request.views) for request in opened] == [2]
 
 
 def test_a_head_from_elsewhere_is_warned_of_in_every_result(silent: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.extractors import painted_videos
 from vadpipe.cli import cli
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +112,7 @@ def test_what_is_missing_extra_or_unusable_is_named_with_exit_code_3(released: P
         (LISTS, "needs --dataset"),
         (["--dataset", "xd_violence", *LISTS], "needs --root"),
         (["data"], "--stream"),
-        (["data", "--stream", "made", "--crops", "0"], "--crops belongs to --list"),
+        (["data", "--stream", "made", "--test-crops", "0"], "--test-crops belongs to --list"),
         (["--dataset", "xd", "--root", "data", *LISTS], "xd_violence"),
         (["--dataset", "xd_violence", "--root", "data", "--list", "xd_CLIP_rgbtest.csv"], "name says test"),
         (["--dataset", "xd_violence", "--root", "data", "--fps", "0", *LISTS], "--fps: got 0"),
@@ -134,3 +135,15 @@ def test_a_folder_with_labels_still_works(released: Path, tmp_path: Path) -> Non
     assert "failed: b: " in done.stderr
     told = json.loads(done.stdout)
     assert (told["done"], told["missing"]) == (["a"], ["c"])
+
+
+def test_a_folder_needs_no_labels_where_the_videos_are_there(tmp_path: Path) -> None:
+    painted_videos.write(tmp_path / "videos.mp4", 1)  # not looked at: outside the folder
+    (tmp_path / "videos").mkdir()
+    painted_videos.write(tmp_path / "videos" / "a.mp4", 40)
+    for crop in (0, 1):
+        np.save(tmp_path / f"a__{crop}.npy", np.ones((3, 4), np.float32))
+    command = ["import", "features", str(tmp_path), "--stream", "made", "--videos", str(tmp_path / "videos")]
+    done = CliRunner().invoke(cli, [*command, "--crops", "all", "--out", str(tmp_path / "store"), "--json"])
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["done"] == ["a"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.extractors import painted_videos
 from vadpipe.errors import DataError, UsageError
 from vadpipe.manifest import VideoRecord, read_manifest
 from vadpipe.pipeline.import_released import ReleasedRequest, ReleasedSummary, import_released
@@ -317,3 +318,20 @@ def test_the_scan_follows_links_but_no_circles(tmp_path: Path) -> None:
     assert list(scan(root, skip=tmp_path / "elsewhere")) == ["b.NPY.npy"]
     with pytest.raises(UsageError, match="not a folder"):
         scan(tmp_path / "nowhere")
+
+
+def test_the_files_of_the_videos_go_before_all_other_lengths(tmp_path: Path) -> None:
+    for video, rows in ((FIGHT, 3), (CALM, 9), (BOTH, 3)):
+        crops(tmp_path / "root", video, [0], rows)
+    files = {video: painted_videos.write(tmp_path / f"{video}.mp4", 40, Fraction(30)) for video in (FIGHT, CALM)}
+    labelled = (VideoRecord(FIGHT, frozenset({"fighting"}), num_frames=41, fps=Fraction(24)),)
+    lists = [xd_list(tmp_path / "l.csv", [FIGHT, CALM, BOTH], [0])]
+    summary, store, records = load(tmp_path, "xd_violence", lists, videos=files, lengths=labelled)
+    (part,) = summary.streams
+    assert part.done == [FIGHT, BOTH]
+    assert "got 9 rows, expected 3" in part.failed[CALM]
+    assert track(store, summary, FIGHT).grid == TimeGrid(Fraction(30), 40)
+    assert (records[FIGHT].num_frames, records[FIGHT].fps) == (40, Fraction(30))
+    assert track(store, summary, BOTH).grid == TimeGrid(Fraction(24), 48)
+    assert any("the labels say 41 frames, the video has 40" in note for note in summary.notes)
+    assert any("1 of 3 videos: their true number of frames is not known" in note for note in summary.notes)

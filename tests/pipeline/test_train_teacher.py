@@ -213,7 +213,8 @@ def test_audio_is_found_counted_and_saved(project: tuple[Path, Planted], tmp_pat
     data, told = find(project, config, teacher=None, out=tmp_path / "run")
     silent = [record.id for record in planted.records[-5:] if record.split in ("train", "val")]
     total = len(data.train) + len(data.val)
-    assert f"note: {len(silent)} of {total} videos have no {AUDIO_SPEC.folder} features and count as silent" in told
+    said = f"{len(silent)} of {total} videos have no {AUDIO_SPEC.folder} features: they count as videos without sound"
+    assert f"note: {said}" in told
     trained = train_run(data, prepared=prepared(data)).trained
     assert trained.audio_spec == AUDIO_SPEC
     assert trained.provenance["training_videos_with_audio"] < len(data.train)

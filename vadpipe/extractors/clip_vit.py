@@ -1,6 +1,6 @@
 """CLIP ViT-B/16 with OpenAI's numbers: the 512-d projected embedding of a picture or a text, not normalised.
 
-Legend: B pictures, n texts, D = 512.
+Legend: B items, n texts, D = 512.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from open_clip.transformer import QuickGELU
 
 from vadpipe.errors import UsageError, WeightsError
-from vadpipe.extractors import geometry as geometries
-from vadpipe.extractors.compute import checked_device, checked_dtype, keep_freed_blocks
+from vadpipe.extractors import Needs
+from vadpipe.extractors.batches import crop_geometry, picture_rows, picture_spec
+from vadpipe.extractors.compute import checked_batch_size, checked_device, checked_dtype, keep_freed_blocks
 from vadpipe.extractors.untrained import random_values, state_sha256
 from vadpipe.extractors.weights import Weights, check_fit, read_state, resolve
 from vadpipe.spec import FeatureSpec
@@ -29,7 +30,6 @@ GEOMETRY = "short224-center224"
 DIM = 512
 CONTEXT_TOKENS = 77
 
-_SIDE = 224
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
 _IMAGE = "visual."
@@ -48,14 +48,14 @@ class ClipVitB16:
         in bfloat16, not autocast (which is slower than float32 on a CPU), and needs a processor that computes in it.
         Texts are few and always computed in float32. Results are float32 either way.
     batch_size
-        The image network always sees exactly so many pictures, zeros where there are fewer: matrix products choose
-        their kernel by size, and so a picture's bits would depend on how many others came with it.
+        Pictures (crops, where there are several) that the image network sees at once; None: 32, on a GPU 256.
+    crops
+        ``center``: short side to 224, centre crop, as published. ``5`` or ``10``: crops of the stretched picture, as
+        the released features of VadCLIP and AVadCLIP have them.
 
     :class:`UsageError` for a device or dtype that this machine does not have; :class:`WeightsError` for weights that
     are missing or do not fit.
     """
-
-    geometry = GEOMETRY
 
     def __init__(
         self,
@@ -64,13 +64,13 @@ class ClipVitB16:
         device: str = "cpu",
         dtype: str = "float32",
         seed: int = 0,
-        batch_size: int = 32,
+        batch_size: int | None = None,
+        crops: str = "center",
     ) -> None:
-        if batch_size < 1:
-            raise UsageError(f"batch_size: got {batch_size}, expected at least 1")
-        self.batch_size = batch_size
+        self.needs = Needs(geometry=crop_geometry(crops, GEOMETRY, "clip-stretch256x340"))
         self.dtype = dtype
         self._device = checked_device(device)
+        self.batch_size = checked_batch_size(batch_size, 32 if self._device.type == "cpu" else 256)
         self._image_dtype = checked_dtype(dtype, self._device)
         self._network = _skeleton()
         self._shapes = {name: tuple(value.shape) for name, value in self._network.state_dict().items()}
@@ -81,11 +81,12 @@ class ClipVitB16:
         if self._device.type == "cpu":
             keep_freed_blocks()
 
-    def spec(self, frames_per_snippet: int, decoder: str, decoder_version: str) -> FeatureSpec:
+    def spec(
+        self, frames_per_snippet: int, decoder: str, decoder_version: str, decode_device: str = "cpu"
+    ) -> FeatureSpec:
         """The specification of image features made by this encoder from frames of that decoder."""
-        return image_spec(
-            self._weights.name, self.weights_sha256, self.dtype, frames_per_snippet, decoder, decoder_version
-        )
+        facts = (frames_per_snippet, decoder, decoder_version, decode_device)
+        return image_spec(self._weights.name, self.weights_sha256, self.dtype, *facts, needs=self.needs)
 
     @property
     def weights_sha256(self) -> str:
@@ -96,28 +97,18 @@ class ClipVitB16:
             self._random_sha256 = state_sha256(state)
         return self._weights.sha256 or self._random_sha256
 
-    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(B, 224, 224, 3) uint8 RGB, cut by :attr:`geometry` -> (B, 512) float32; ValueError for anything else.
+    def encode(self, items: Any) -> NDArray[np.float32]:
+        """(B, h, w, 3) uint8 RGB, numpy or torch -> (B, 512) float32, or (B, crops, 512); ValueError for anything else.
 
-        A row depends on its picture only, bit for bit, whatever B and the picture's place in it.
+        h, w are 224 x 224, and 256 x 340 for several crops. A row depends on its picture only, bit for bit, whatever B
+        and the picture's place in it.
         """
-        if images.dtype != np.uint8 or images.shape[1:] != (_SIDE, _SIDE, 3):
-            raise ValueError(f"images: got {images.dtype} {images.shape}, expected uint8 (B, {_SIDE}, {_SIDE}, 3)")
         self._load(image=True)
-        rows = np.empty((len(images), DIM), dtype=np.float32)
-        for start in range(0, len(images), self.batch_size):
-            part = images[start : start + self.batch_size]
-            rows[start : start + len(part)] = self._encode_part(part)
-        return rows
+        return picture_rows(items, self.needs, DIM, self.batch_size, self._device, self._encode_batch)
 
-    def _encode_part(self, part: NDArray[np.uint8]) -> NDArray[np.float32]:
-        batch = np.zeros((self.batch_size, _SIDE, _SIDE, 3), dtype=np.uint8)
-        batch[: len(part)] = part
-        with torch.inference_mode():
-            pixels = normalise(torch.from_numpy(batch).to(self._device)).to(self._image_dtype)
-            rows: torch.Tensor = self._network.encode_image(pixels)
-        embedding: NDArray[np.float32] = rows.float().cpu().numpy()
-        return embedding[: len(part)]
+    def _encode_batch(self, pictures: torch.Tensor) -> torch.Tensor:
+        rows: torch.Tensor = self._network.encode_image(normalise(pictures).to(self._image_dtype))
+        return rows
 
     def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """N texts -> (n, 512) float32; :class:`UsageError` for a text of more than 75 tokens."""
@@ -156,21 +147,28 @@ class ClipVitB16:
 
 
 def image_spec(
-    weights: str, weights_sha256: str, dtype: str, frames_per_snippet: int, decoder: str, decoder_version: str
+    weights: str,
+    weights_sha256: str,
+    dtype: str,
+    frames_per_snippet: int,
+    decoder: str,
+    decoder_version: str,
+    decode_device: str = "cpu",
+    needs: Needs = Needs(GEOMETRY),  # noqa: B008  # a frozen value
 ) -> FeatureSpec:
     """The specification of image features, without the weights at hand."""
-    return FeatureSpec(
+    return picture_spec(
+        needs,
+        frames_per_snippet,
+        decoder,
+        decoder_version,
+        decode_device,
         stream="clip",
         dim=DIM,
         model="clip-vit-b-16",
         weights=weights,
         weights_sha256=weights_sha256,
-        frames_per_snippet=frames_per_snippet,
-        geometry=GEOMETRY,
-        interpolation=geometries.interpolation(GEOMETRY),
         dtype=dtype,
-        decoder=decoder,
-        decoder_version=decoder_version,
     )
 
 

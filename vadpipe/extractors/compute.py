@@ -41,6 +41,13 @@ def checked_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return _DTYPES[dtype]
 
 
+def checked_batch_size(batch_size: int | None, default: int) -> int:
+    """``batch_size``, or ``default`` where it is None; :class:`UsageError` below 1."""
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"batch_size: got {batch_size}, expected at least 1")
+    return default if batch_size is None else batch_size
+
+
 def cpu_computes_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """True where the processor multiplies bfloat16 itself; False where that cannot be seen (other than Linux)."""
     if not cpuinfo.is_file():

@@ -11,51 +11,19 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vadpipe.errors import UsageError, VideoError, VideoUnreadable
-from vadpipe.extractors import geometry
 from vadpipe.extractors.decode_child_link import Link, die_with_parent, limit_memory
 from vadpipe.extractors.decode_link import decode
+from vadpipe.extractors.decode_views import Cutter, Sampler, picture_bytes, wanted_frames
 from vadpipe.extractors.decoders import Facts, Job, Picture, Sound, Source, open_source
-from vadpipe.tracks import TimeGrid
 
 _AUDIO_SLOT_BYTES = 64 * 1024
 _HASH_BLOCK = 4 * 1024**2
-
-
-class Sampler:
-    """Picks the wanted frames (sorted indices) and fills in for those that never come."""
-
-    def __init__(self, wanted: list[int]) -> None:
-        self.replaced: list[int] = []
-        self._wanted = wanted
-        self._row = 0
-        self._good: Picture | None = None
-
-    def feed(self, picture: Picture) -> Iterator[tuple[int, Picture]]:
-        """Rows that are settled now that ``picture`` is here, each with the picture that stands for it."""
-        while self._row < len(self._wanted) and self._wanted[self._row] < picture.index:
-            yield self._fill(self._good or picture)
-        if self._row < len(self._wanted) and self._wanted[self._row] == picture.index:
-            yield self._row, picture
-            self._row += 1
-        self._good = picture
-
-    def finish(self) -> Iterator[tuple[int, Picture]]:
-        """The rows after the last good frame, which stands for them."""
-        while self._row < len(self._wanted) and self._good is not None:
-            yield self._fill(self._good)
-
-    def _fill(self, picture: Picture) -> tuple[int, Picture]:
-        self.replaced.append(self._row)
-        self._row += 1
-        return self._row - 1, picture
 
 
 def digest(path: Path, beat: Callable[[], None]) -> tuple[int, str]:
@@ -69,16 +37,9 @@ def digest(path: Path, beat: Callable[[], None]) -> tuple[int, str]:
     return size, sha.hexdigest()
 
 
-def sampled_frames(request: dict[str, Any], num_frames: int) -> NDArray[np.int64]:
-    """(T,) frames that stand for the snippets; they depend on the count of frames, not on the rate."""
-    grid = TimeGrid(Fraction(1), num_frames, request["frames_per_snippet"])
-    return grid.sampled_frames(request["offset"])
-
-
 def head_of(facts: Facts, request: dict[str, Any], size_bytes: int, sha256: str) -> dict[str, Any]:
     """The first message: facts about the clip, its times, and how many bytes a slot needs."""
     step = request["frames_per_snippet"]
-    height, width = geometry.output_size(request["geometry"]) or (facts.height, facts.width)
     clip = {
         "width": facts.width,
         "height": facts.height,
@@ -96,7 +57,7 @@ def head_of(facts: Facts, request: dict[str, Any], size_bytes: int, sha256: str)
         "clip": clip,
         "fps": [facts.fps.numerator, facts.fps.denominator],
         "boundaries_s": [*facts.starts_s[:-1:step].tolist(), float(facts.starts_s[-1])] if facts.vfr else [],
-        "slot_bytes": max(height * width * 3, _AUDIO_SLOT_BYTES),
+        "slot_bytes": max(picture_bytes(request, facts.height, facts.width), _AUDIO_SLOT_BYTES),
     }
 
 
@@ -105,33 +66,38 @@ class Sender:
 
     def __init__(self, link: Link, request: dict[str, Any], facts: Facts) -> None:
         self._link = link
-        self._request = request
-        self._facts = facts
-        self._wanted = sampled_frames(request, facts.num_frames).tolist()
-        self.sampler = Sampler(self._wanted)
+        self._starts_s = facts.starts_s
+        self._wanted = wanted_frames(request, facts.num_frames).tolist()
+        self._sampler = Sampler(self._wanted)
+        self._cutter = Cutter(request, facts.num_frames)
+
+    @property
+    def replaced_rows(self) -> list[int]:
+        """Snippets, in order, of which a wanted frame was lost."""
+        return sorted({self._cutter.row_of(self._wanted[place]) for place in self._sampler.replaced})
 
     def send_all(self, source: Source) -> None:
         """Decode to the end."""
         for item in source.items():
             if isinstance(item, Picture):
-                self._send_rows(self.sampler.feed(item))
+                self._send_frames(self._sampler.feed(item))
             else:
                 self._send_sound(item)
-        self._send_rows(self.sampler.finish())
+        self._send_frames(self._sampler.finish())
 
-    def _send_rows(self, rows: Iterator[tuple[int, Picture]]) -> None:
-        for row, picture in rows:
-            frame = self._wanted[row]
-            image = geometry.apply(picture.rgb(), self._request["geometry"])
-            height, width = image.shape[:2]
-            pts_s = float(self._facts.starts_s[frame])
-            self._link.hand_over(image, t="frame", row=row, frame=frame, pts_s=pts_s, h=height, w=width)
+    def _send_frames(self, frames: Iterator[tuple[int, Picture]]) -> None:
+        for place, picture in frames:
+            frame = self._wanted[place]
+            fixed = {"row": self._cutter.row_of(frame), "frame": frame, "pts_s": float(self._starts_s[frame])}
+            for view, image in self._cutter.views_of(frame, picture):
+                height, width = image.shape[:2]
+                self._link.hand_over(image, t="frame", view=view, h=height, w=width, **fixed)
 
     def _send_sound(self, sound: Sound) -> None:
         step = _AUDIO_SLOT_BYTES // 4
         for at in range(0, len(sound.samples), step):
             part = np.ascontiguousarray(sound.samples[at : at + step], np.float32)
-            self._link.hand_over(part, t="audio", start=sound.start + at, n=len(part))
+            self._link.hand_over(part, t="audio", start=sound.start + at, n=len(part), hole=sound.hole)
 
 
 def check_damage(source: Source, request: dict[str, Any]) -> None:
@@ -152,7 +118,7 @@ def serve(link: Link, request: dict[str, Any]) -> None:
     size_bytes, sha256 = digest(path, link.beat)
     job = Job(
         path=path,
-        sampled=lambda num_frames: sampled_frames(request, num_frames),
+        sampled=lambda num_frames: wanted_frames(request, num_frames),
         audio_rate=request["audio_rate"],
         max_pixels=request["max_pixels"],
         max_duration_s=request["max_duration_s"],
@@ -172,7 +138,7 @@ def serve(link: Link, request: dict[str, Any]) -> None:
     link.send(
         t="done",
         corrupt_packets=tally.corrupt_packets,
-        replaced_rows=sender.sampler.replaced,
+        replaced_rows=sender.replaced_rows,
         audio_state=tally.audio_state,
         warnings=tally.warnings,
     )

@@ -15,8 +15,6 @@ docs/decisions/0003-decoding.md.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -28,10 +26,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vadpipe.errors import DecoderCrashed, UsageError, VideoUnreadable
+from vadpipe.errors import DecoderCrashed, UsageError
 from vadpipe.extractors import decoders, geometry
 from vadpipe.extractors.decode_link import Ring
 from vadpipe.extractors.decode_process import DecodeProcess
+from vadpipe.extractors.video_file import check_file
 from vadpipe.manifest import video_id
 from vadpipe.tracks import FloatArray, TimeGrid, VideoClip
 
@@ -66,20 +65,34 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """One way in which pictures are wanted.
+
+    geometry
+        A name of :mod:`vadpipe.extractors.geometry`; ``full`` leaves frames as they are.
+    every_frame
+        All frames of each snippet instead of its frame ``offset`` alone.
+    """
+
+    geometry: str = "short224-center224"
+    every_frame: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """What to hand over: one frame per snippet, cut to ``geometry``, and mono sound.
+    """What to hand over from one decode: pictures in one or several views, and mono sound.
 
     offset
         Frame of its snippet that is taken (0 … frames_per_snippet - 1); the last frame where a snippet is shorter.
-    geometry
-        A name of :mod:`vadpipe.extractors.geometry`; ``full`` leaves frames as they are.
+    views
+        May be empty where only sound is wanted: no picture is then decoded that is not needed for the facts.
     audio_rate
         Samples per second of the sound; 0: none wanted.
     """
 
     frames_per_snippet: int = 16
     offset: int = 0
-    geometry: str = "short224-center224"
+    views: tuple[View, ...] = (View(),)
     audio_rate: int = 0
 
     def __post_init__(self) -> None:
@@ -91,15 +104,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameRow:
-    """One sampled frame: row (= snippet), frame index, seconds since the first frame, (h, w, 3) uint8 RGB.
+    """One wanted frame: row (= snippet), frame index, seconds since the first frame, (h, w, 3) uint8 RGB.
 
-    ``image`` is a copy that belongs to the receiver.
+    ``image`` is a copy that belongs to the receiver; ``view`` is the place of its view in the request.
     """
 
     row: int
     frame: int
     pts_s: float
     image: NDArray[np.uint8]
+    view: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,10 +122,15 @@ class AudioChunk:
 
     Chunks come in order without holes or overlap and end at the latest with the video; what is missing in front or
     between is filled with zeros, what is missing at the end is not.
+
+    hole
+        Empty for sound of the file; ``absent`` for zeros where the file has none, ``undecodable`` for zeros in place of
+        what is damaged (at the end, too).
     """
 
     start_sample: int
     samples: FloatArray
+    hole: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +140,8 @@ class MediaReport:
     corrupt_packets
         Damaged video packets that were skipped.
     replaced_rows
-        Rows whose sampled frame was lost and that show the nearest earlier good frame (else the nearest later one).
+        Rows (each once) of which a wanted frame was lost; the nearest earlier good frame stands for it, else the
+        nearest later one.
     audio_state
         ``absent`` (no audio stream), ``present``, or ``undecodable`` (asked for, and no sample could be decoded).
     """
@@ -135,12 +155,14 @@ class MediaReport:
 
 
 def decoder_version(name: str) -> str:
-    """Version of an installed decoder, which is not imported. UsageError where it is unknown or not installed."""
+    """Version of an installed decoder, which is not imported; UsageError where it is unknown or cannot be used."""
     decoder = decoders.lookup(name)
     try:
-        return metadata.version(decoder.distribution)
+        version = metadata.version(decoder.distribution)
     except metadata.PackageNotFoundError as error:
         raise UsageError(f"decoder {name!r} is not installed. Install it with: {decoder.install}") from error
+    decoders.check_loads(name)
+    return version
 
 
 def probe(path: str | Path, *, decoder: str = "pyav", limits: Limits | None = None) -> VideoClip:
@@ -165,7 +187,7 @@ def open_media(
 
 
 class MediaReader:
-    """Context manager and iterator over :class:`FrameRow` (rows in order) and :class:`AudioChunk`.
+    """Context manager and iterator over :class:`FrameRow` (by frame, then by view) and :class:`AudioChunk`.
 
     ``clip`` and ``grid`` are known on entering; ``report`` after the last item. Leaving early kills the child. One
     thread at a time.
@@ -187,9 +209,11 @@ class MediaReader:
         if self._child is not None:
             raise RuntimeError("a MediaReader can be entered once")
         decoder_version(self._decoder)
-        geometry.output_size(self._request["geometry"])
-        _check_file(self._path)
+        for view in self._request["views"]:
+            geometry.output_size(view["geometry"])
+        check_file(self._path)
         self._request["module"] = decoders.lookup(self._decoder).module
+        self._request["memory_bytes"] += decoders.lookup(self._decoder).memory_bytes
         self._child = DecodeProcess(self._request)
         try:
             self._begin(self._child)
@@ -254,9 +278,14 @@ class MediaReader:
 
     def _item(self, ring: Ring, message: dict[str, Any]) -> FrameRow | AudioChunk:
         if message["t"] == "audio":
-            return AudioChunk(message["start"], ring.get(message["slot"], (message["n"],), np.float32))
+            if message["hole"] not in ("", "absent", "undecodable"):
+                raise ValueError(f"hole {message['hole']!r}")
+            samples = ring.get(message["slot"], (message["n"],), np.float32)
+            return AudioChunk(message["start"], samples, message["hole"])
+        if message["view"] not in range(len(self._request["views"])):
+            raise ValueError(f"view {message['view']!r} was not asked for")
         image = ring.get(message["slot"], (message["h"], message["w"], 3), np.uint8)
-        return FrameRow(message["row"], message["frame"], message["pts_s"], image)
+        return FrameRow(message["row"], message["frame"], message["pts_s"], image, message["view"])
 
     def _final(self, message: dict[str, Any]) -> MediaReport:
         return MediaReport(
@@ -267,23 +296,3 @@ class MediaReader:
             audio_state=message["audio_state"],
             warnings=tuple(message["warnings"]),
         )
-
-
-def _check_file(path: Path) -> None:
-    """Refuse, before any process is started, what cannot be a video file."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
-            raise VideoUnreadable(f"{path}: it is {kind}. Give a regular file.")
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            start = file.read(1024)
-    except FileNotFoundError as error:
-        raise UsageError(f"{path}: no such file. Check the path.") from error
-    except (OSError, ValueError) as error:
-        raise VideoUnreadable(f"{path}: it cannot be read ({error}). Check the path and its permissions.") from error
-    if not start:
-        raise VideoUnreadable(f"{path}: the file is empty (0 bytes). Download or record it again.")
-    if all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in start):
-        raise VideoUnreadable(f"{path}: it is a text file, not a video. It begins with {start[:40]!r}.")

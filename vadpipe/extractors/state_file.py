@@ -1,4 +1,4 @@
-"""State dicts of other people: a safetensors, ``.pt`` or ``.pth`` file -> names and tensors, and nothing else.
+"""State dicts of other people: a safetensors, ``.pt``, ``.pth`` … file -> names and tensors, and nothing else.
 
 A pickle can run code, so ``torch.load`` reads with ``weights_only``; and a small file can claim a large content (a
 packed zip, a tensor of many rows in one place of memory), so sizes are looked at before and after.
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MAX_BYTES = 4 << 30
 """Largest file, and largest content in bytes, that is read; CLIP ViT-B/16 in float32 has 0.6 GiB."""
 
+SUFFIXES = (".safetensors", ".pt", ".pth", ".pyth", ".pickle")
+"""Endings that are read; all but the first are what ``torch.save`` writes, under the names that publishers gave it."""
+
 _ZIP_START = b"PK\x03\x04"  # by which torch tells its zip format from the one before version 1.6
 _PICKLE_ERRORS = (
     RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError, AssertionError,
@@ -40,8 +43,8 @@ def read_tensors(
 
     :class:`WeightsError` for any other suffix or content, and for more than :data:`MAX_BYTES`.
     """
-    if path.suffix not in (".safetensors", ".pt", ".pth"):
-        raise WeightsError(f"{path}: got suffix {path.suffix!r}, expected .safetensors, .pt or .pth")
+    if path.suffix not in SUFFIXES:
+        raise WeightsError(f"{path}: got suffix {path.suffix!r}, expected one of {', '.join(SUFFIXES)}")
     try:
         size = path.stat().st_size
     except OSError as error:

@@ -1,71 +1,49 @@
 """Where encoder weights come from: known files with their digest, a path, or a seed.
 
 Nothing here is executed from a file that is not known: a TorchScript archive is code, so ``torch.jit.load`` opens only
-files whose sha256 stands in ``KNOWN``; every other file has to be safetensors or a plain state dict.
+files whose published sha256 stands in ``KNOWN``; every other file has to be safetensors or a plain state dict. The
+table is in :mod:`vadpipe.extractors.weights_table`, the folder of downloads in :mod:`vadpipe.extractors.weights_cache`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vadpipe.errors import UsageError, WeightsError
 from vadpipe.extractors.state_file import read_tensors
+from vadpipe.extractors.weights_cache import (
+    cache_folder,
+    check_digest,
+    download,
+    expected_digest,
+    file_sha256,
+    record_digest,
+)
+from vadpipe.extractors.weights_table import KNOWN, KnownWeights, default_weights
 
 if TYPE_CHECKING:
     import torch
 
-_TIMEOUT_S = 5.0
-_BLOCK = 1 << 20
+__all__ = [
+    "KNOWN",
+    "KnownWeights",
+    "Weights",
+    "cache_folder",
+    "check_fit",
+    "default_weights",
+    "file_sha256",
+    "is_named",
+    "parse_weights",
+    "read_state",
+    "resolve",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class KnownWeights:
-    """A published file.
-
-    model, licence
-        What it is and under which terms its publisher gives it away.
-    url, file_name, sha256
-        Where it is, how it is called in the cache folder, what it must hash to (hexadecimal).
-    size_bytes
-        None where it is not known.
-    torchscript
-        True for an archive that holds code; False for safetensors and state dicts.
-    """
-
-    model: str
-    url: str
-    file_name: str
-    sha256: str
-    licence: str
-    size_bytes: int | None = None
-    torchscript: bool = False
-
-
-_OPENAI_SHA256 = "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f"
-
-KNOWN: Mapping[str, KnownWeights] = MappingProxyType(
-    {
-        "openai": KnownWeights(
-            model="CLIP ViT-B/16",
-            # the publisher names the folder after the file's digest
-            url=f"https://openaipublic.azureedge.net/clip/models/{_OPENAI_SHA256}/ViT-B-16.pt",
-            file_name="ViT-B-16.pt",
-            sha256=_OPENAI_SHA256,
-            licence="MIT",
-            torchscript=True,
-        ),
-    }
-)
-"""Name -> published file."""
+_NESTS = ("state_dict", "model_state")  # the second: pytorchvideo's files
+_ADVICE = "Archives and pickles that hold code are opened only when their sha256 is known; save it as safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +69,53 @@ class Weights:
         return self.path is None
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept: ``$VADPIPE_WEIGHTS``, else ``~/.cache/vadpipe/weights``; it need not exist."""
-    named = os.environ.get("VADPIPE_WEIGHTS", "")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "vadpipe" / "weights"
+def is_named(choice: str) -> bool:
+    """True for weights that can be had by their name alone, without a user's file: a key of ``KNOWN``, or random."""
+    return choice in KNOWN or choice.partition(":")[0] == "random"
+
+
+def parse_weights(values: Sequence[str], streams: Sequence[str], *, fill: bool = True) -> dict[str, str]:
+    """Stream -> choice for :func:`resolve`, from what ``--weights`` was given; others get :func:`default_weights`.
+
+    values
+        Each is ``random`` or ``random:SEED`` (for all streams), ``STREAM=CHOICE``, a name of ``KNOWN`` (for its
+        stream), or, for a single stream, a path. A ``STREAM=CHOICE`` goes before a ``random`` for all.
+    fill
+        False: streams for which nothing was said are left out.
+
+    :class:`UsageError` for a choice that fits no stream, or two for one.
+    """
+    chosen: dict[str, str] = {}
+    for_all = [value for value in values if value.partition(":")[0] == "random"]
+    if len(for_all) > 1:
+        raise UsageError(f"--weights: got {' and '.join(for_all)}, expected one for all streams")
+    for value in values:
+        if value in for_all:
+            continue
+        stream, choice = _stream_and_choice(value, streams)
+        if stream in chosen:
+            raise UsageError(f"--weights: got {chosen[stream]} and {choice} for the stream {stream}, expected one")
+        chosen[stream] = choice
+    missing = [stream for stream in streams if stream not in chosen] if for_all or fill else []
+    return chosen | {stream: for_all[0] if for_all else default_weights(stream) for stream in missing}
+
+
+def _stream_and_choice(value: str, streams: Sequence[str]) -> tuple[str, str]:
+    known_streams = {known.stream for known in KNOWN.values()}
+    stream, sign, choice = value.partition("=")
+    if not sign or stream not in {*streams, *known_streams}:  # a path may hold "=" too
+        stream, choice = "", value
+    if choice in KNOWN:
+        stream = stream or KNOWN[choice].stream
+        if stream != KNOWN[choice].stream:
+            raise UsageError(f"--weights {value}: {choice} is of the stream {KNOWN[choice].stream}")
+    if not stream and len(streams) == 1:
+        stream = streams[0]
+    if not stream or not choice:
+        raise UsageError(f"--weights: got {value!r}, expected STREAM=PATH with a stream of {', '.join(streams)}")
+    if stream not in streams:
+        raise UsageError(f"--weights {value}: the stream {stream} is not in use here, only {', '.join(streams)}")
+    return stream, choice
 
 
 def resolve(choice: str, *, seed: int = 0, progress: bool = True) -> Weights:
@@ -118,8 +139,7 @@ def resolve(choice: str, *, seed: int = 0, progress: bool = True) -> Weights:
             f"weights: got {choice!r}, which is no file; expected a path, random, random:SEED or {', '.join(KNOWN)}"
         )
     digest = file_sha256(path)
-    name = next((name for name, known in KNOWN.items() if known.sha256 == digest), path.name)
-    return Weights(name=name, path=path, sha256=digest)
+    return Weights(name=_known_by_digest(digest) or path.name, path=path, sha256=digest)
 
 
 def _random_choice(choice: str, seed: int) -> Weights:
@@ -132,79 +152,40 @@ def _random_choice(choice: str, seed: int) -> Weights:
 def _resolve_known(name: str, known: KnownWeights, progress: bool) -> Weights:
     path = cache_folder() / known.file_name
     if not path.is_file():
-        _download(known, path, progress)
-    if (digest := file_sha256(path)) != known.sha256:
-        raise WeightsError(
-            f"{path} has sha256 {digest}, expected {known.sha256} ({known.model}): the file is damaged or another one. "
-            f"Delete it to download it again, or replace it by {known.url}"
-        )
+        download(known, path, _readable, progress=progress)
+    digest = file_sha256(path)
+    expected = expected_digest(known, path)
+    if expected is None:  # put there by hand
+        _readable(path)
+        record_digest(known, path, digest, path.stat().st_size, "found")
+    else:
+        check_digest(known, path, digest, expected)
     return Weights(name=name, path=path, sha256=digest)
 
 
-def file_sha256(path: Path) -> str:
-    """sha256 of a file, hexadecimal; read in blocks. WeightsError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error}") from error
+def _readable(path: Path) -> None:
+    """:class:`WeightsError` unless the file is a state dict: no other file is trusted on first use."""
+    read_tensors(path, _NESTS, _ADVICE)
 
 
-def _download(known: KnownWeights, target: Path, progress: bool) -> None:
-    """Fetch to a temporary file beside ``target``, check, then rename: ``target`` is whole or not there."""
-    part: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as file:
-            part = Path(file.name)
-            digest = _fetch(known, file, progress)
-            file.flush()
-            os.fsync(file.fileno())
-        if digest != known.sha256:
-            raise WeightsError(
-                f"{known.url} gave a file with sha256 {digest}, expected {known.sha256}: an incomplete download or "
-                f"a proxy's page. Try again, or put the right file at {target}"
-            )
-        part.replace(target)
-    except (OSError, HTTPException) as error:
-        raise WeightsError(
-            f"{known.model} weights are missing and the download failed ({error}). Fetch {known.url} "
-            f"(sha256 {known.sha256}, {known.licence}) on a machine with internet and put it at {target}, "
-            f"or give its path with --weights PATH, or use --weights random for untrained features"
-        ) from error
-    finally:
-        if part is not None:
-            part.unlink(missing_ok=True)
-
-
-def _fetch(known: KnownWeights, file: Any, progress: bool) -> str:
-    """Copy the URL into ``file``; returns the sha256 of what came."""
-    from urllib.request import urlopen
-
-    from rich.console import Console
-    from rich.progress import Progress
-
-    digest = hashlib.sha256()
-    # the URL is one of KNOWN's, never a user's, and what comes back has to have the right digest
-    with (
-        urlopen(known.url, timeout=_TIMEOUT_S) as response,  # noqa: S310  # the URL is our table's, https
-        Progress(console=Console(stderr=True), disable=not progress) as bar,
-    ):
-        length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdigit() else known.size_bytes
-        task = bar.add_task(f"{known.model} weights", total=total)
-        while block := response.read(_BLOCK):
-            file.write(block)
-            digest.update(block)
-            bar.advance(task, len(block))
-    return digest.hexdigest()
+def _known_by_digest(digest: str) -> str | None:
+    """Name of the known file with this digest, published or recorded."""
+    for name, known in KNOWN.items():
+        try:
+            expected = expected_digest(known, cache_folder() / known.file_name)
+        except WeightsError:
+            continue  # a damaged record of another file; said when that is used
+        if expected is not None and expected.sha256 == digest:
+            return name
+    return None
 
 
 def read_state(weights: Weights) -> dict[str, torch.Tensor]:
     """Read a file into name -> tensor on the CPU; floating-point tensors become float32 (OpenAI's are half precision).
 
-    :class:`WeightsError` for a file that is none of: a known file, safetensors, a ``.pt`` or ``.pth`` state dict
-    (bare or under ``state_dict``). ValueError for random weights, which have no file.
+    :class:`WeightsError` for a file that is none of: a known file, safetensors, a ``.pt`` (``.pth``, ``.pyth``,
+    ``.pickle``) state dict, bare or under ``state_dict`` or ``model_state``. ValueError for random weights, which have
+    no file.
     """
     if weights.path is None:
         raise ValueError(f"{weights.name} has no file to read")
@@ -215,17 +196,14 @@ def read_state(weights: Weights) -> dict[str, torch.Tensor]:
 def _read_tensors(path: Path, sha256: str) -> dict[str, torch.Tensor]:
     import torch
 
-    trusted = {known.sha256 for known in KNOWN.values() if known.torchscript}
+    trusted = {known.sha256 for known in KNOWN.values() if known.torchscript and known.sha256}
     if sha256 in trusted:
         with warnings.catch_warnings():
             # deprecated for new files; this one was published as an archive
             warnings.filterwarnings("ignore", "`torch.jit.load` is", DeprecationWarning)
             archive = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]  # torch has no types
         return dict(archive.state_dict())
-    return read_tensors(
-        path,
-        advice="Archives and pickles that hold code are opened only when their sha256 is known; save it as safetensors",
-    )
+    return read_tensors(path, _NESTS, _ADVICE)
 
 
 def check_fit(state: Mapping[str, torch.Tensor], wanted: Mapping[str, tuple[int, ...]], origin: str) -> None:

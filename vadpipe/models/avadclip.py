@@ -8,6 +8,7 @@ their checkpoints must load; the line says so.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vadpipe.head_config import AVadClipConfig, AVadClipStudentConfig
@@ -24,8 +25,9 @@ from vadpipe.models.temporal_conv import Refinement, TemporalConvNet
 class AVadClip(PromptedHead):
     """The audio-visual model.
 
-    A video without audio (``has_audio`` False) keeps its video features: X_av = v. The paper has no such videos. With
-    ``modality = "audio"`` there is nothing to keep, and it gets the score of silence.
+    A snippet without audio (``has_audio`` False) keeps its video features: X_av = v. The paper has no such snippets.
+    With ``modality = "audio"`` there is nothing to keep. Either way what stands in its audio row counts for nothing:
+    its neighbours get zeros from there, as from before the video's beginning.
     """
 
     def __init__(self, config: AVadClipConfig, inputs: HeadInputs) -> None:
@@ -46,13 +48,14 @@ class AVadClip(PromptedHead):
     def forward(
         self, video: Tensor, lengths: Tensor, audio: Tensor | None = None, has_audio: Tensor | None = None
     ) -> TwoBranchOutput:
-        """Features (B, T, D) and (B, T, Da) with ``lengths``, ``has_audio`` (B,) -> :class:`TwoBranchOutput`."""
+        """Features (B, T, D), (B, T, Da) with ``lengths``, ``has_audio`` (B, T) or (B,) -> :class:`TwoBranchOutput`."""
         masked = self.config.padding == "masked"
         snippets = Snippets(lengths, video.shape[1], self.config.max_snippets, masked=masked)
-        rows = self._hear(audio, snippets) if self.config.modality == "audio" else self._see(video, snippets)
+        heard = _heard(has_audio, snippets)
+        rows = self._hear(audio, snippets, heard) if self.config.modality == "audio" else self._see(video, snippets)
         if self.config.modality == "audio_visual":
-            fused = self.fusion(rows, self._hear(audio, snippets), snippets)
-            rows = fused if has_audio is None else torch.where(_of_rows(has_audio, snippets), fused, rows)
+            fused = self.fusion(rows, self._hear(audio, snippets, heard), snippets, heard)
+            rows = fused if heard is None else torch.where(snippets.take(heard[..., None]), fused, rows)
         out: TwoBranchOutput = self.branches(rows, self.prompts(), snippets)
         return out
 
@@ -61,8 +64,8 @@ class AVadClip(PromptedHead):
         rows: Tensor = self.video(x, snippets)
         return rows + snippets.take(x) if self.config.residual else rows
 
-    def _hear(self, audio: Tensor | None, snippets: Snippets) -> Tensor:
-        return snippets.take(self.audio(snippets.enter(self.audio_input(_present(audio)))))
+    def _hear(self, audio: Tensor | None, snippets: Snippets, heard: Tensor | None) -> Tensor:
+        return snippets.take(self.audio(_silenced(snippets.enter(self.audio_input(_present(audio))), heard)))
 
     def loss(
         self, out: TwoBranchOutput, targets: Tensor, lengths: Tensor, _teacher: object = None
@@ -78,8 +81,8 @@ class AVadClip(PromptedHead):
 class AVadClipStudent(PromptedHead):
     """The student: the video path, a refinement, and with ``distill = "ukd"`` a log-variance for eq. 11.
 
-    With ``modality = "audio"`` the same network is fed with the audio stream (the audio model of Table 6); a video
-    without audio then gets the score of silence.
+    With ``modality = "audio"`` the same network is fed with the audio stream (the audio model of Table 6); snippets
+    without audio are then zeros.
     """
 
     def __init__(self, config: AVadClipStudentConfig, inputs: HeadInputs) -> None:
@@ -95,13 +98,15 @@ class AVadClipStudent(PromptedHead):
         self.alpha = nn.Parameter(torch.full((len(inputs.text),), 0.25)) if config.focal else None
 
     def forward(
-        self, video: Tensor, lengths: Tensor, audio: Tensor | None = None, _has_audio: Tensor | None = None
+        self, video: Tensor, lengths: Tensor, audio: Tensor | None = None, has_audio: Tensor | None = None
     ) -> TwoBranchOutput:
-        """Features (B, T, D), of the modality's stream, with ``lengths`` (B,) -> :class:`TwoBranchOutput`."""
+        """Features (B, T, D) of the modality's stream, ``lengths`` (B,), and ``has_audio`` as the teacher's."""
         x = _present(audio) if self.config.uses_audio else video
         masked = self.config.padding == "masked"
         snippets = Snippets(lengths, x.shape[1], self.config.max_snippets, masked=masked)
         x = snippets.enter(_stage_of(self, "audio" if self.config.uses_audio else "video")(x))
+        if self.config.uses_audio:
+            x = _silenced(x, _heard(has_audio, snippets))
         rows = self.video(x, snippets)
         if self.config.residual:
             rows = rows + snippets.take(x)
@@ -147,9 +152,21 @@ def _present(audio: Tensor | None) -> Tensor:
     return audio
 
 
-def _of_rows(flags: Tensor, snippets: Snippets) -> Tensor:
-    """(B,) -> (N, 1): each snippet gets its video's value."""
-    return snippets.take(flags[:, None, None].expand(*snippets.shape, 1))
+def _heard(has_audio: Tensor | None, snippets: Snippets) -> Tensor | None:
+    """(B,) or (B, size) -> (B, T); padding, which takes part in released models, as if the video's sound went on."""
+    if has_audio is None:
+        return None
+    if has_audio.ndim == 1:
+        return has_audio[:, None].expand(snippets.shape)
+    flags = F.pad(has_audio, (0, snippets.shape[1] - snippets.size))
+    if snippets.mask is None:
+        return flags
+    return torch.where(snippets.mask, flags, (flags & snippets.mask).any(dim=1, keepdim=True))
+
+
+def _silenced(x: Tensor, heard: Tensor | None) -> Tensor:
+    """(B, T, d) with zeros where there is no sound."""
+    return x if heard is None else x * heard[..., None]
 
 
 def _stage_of(head: nn.Module, stream: str) -> InputStage:

@@ -39,8 +39,8 @@ class Head(Protocol):
     ) -> Any:
         """Score features (B, T, D): a :class:`HeadOutput`.
 
-        audio (B, T, Da) goes with heads that use audio, which raise ValueError without it: silence is zeros there and
-        False in ``has_audio`` (B,) bool, None for sound everywhere.
+        audio (B, T, Da) goes with heads that use audio, which raise ValueError without it: a snippet without sound is
+        zeros there and False in ``has_audio`` bool (B, T), or (B,) for whole videos; None for sound everywhere.
         """
 
     def loss(self, out: Any, targets: Tensor, lengths: Tensor, teacher: Any = None) -> dict[str, Tensor]:

@@ -17,9 +17,10 @@ from torch import Tensor
 from vadpipe.errors import DataError
 from vadpipe.manifest import VideoRecord
 from vadpipe.models.windows import pool_rows
+from vadpipe.sound import heard_rows
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
-from vadpipe.track_file import read_attributes
+from vadpipe.track_file import has_sound, read_attributes
 from vadpipe.tracks import NORMAL, FeatureTrack, TimeGrid
 
 
@@ -27,7 +28,7 @@ class Batch(NamedTuple):
     """One batch, zero-padded to its longest video.
 
     video (B, T, D) float32, targets (B, C+1) multi-hot, lengths (B,) int64; audio (B, T, Da) float32, zeros where
-    ``has_audio`` (B,) is False; both None where the bags have no audio stream.
+    ``has_audio`` (B, T) is False: no sound there, or padding; both None where the bags have no audio stream.
     """
 
     video: Tensor
@@ -41,6 +42,14 @@ class Batch(NamedTuple):
         audio = None if self.audio is None else self.audio.to(device)
         has_audio = None if self.has_audio is None else self.has_audio.to(device)
         return Batch(self.video.to(device), self.targets.to(device), self.lengths.to(device), audio, has_audio)
+
+
+class _Facts(NamedTuple):
+    """Of one stored track: snippets before pooling, digest of its content, whether there is sound in any of them."""
+
+    snippets: int
+    sha256: str
+    heard: bool
 
 
 class Bags:
@@ -61,7 +70,8 @@ class Bags:
         self.max_snippets, self._room = max_snippets, cache_bytes
         self._rows: dict[tuple[int, bool], NDArray[np.float32]] = {}
         self._tracks: dict[tuple[int, bool], FeatureTrack] = {}
-        self._facts: dict[tuple[int, bool], tuple[int, str]] = {}
+        self._heard: dict[int, NDArray[np.bool_]] = {}
+        self._facts: dict[tuple[int, bool], _Facts] = {}
         labels = [[name in record.labels for name in classes] for record in self.records]
         self._targets = np.array(labels, dtype=np.float32).reshape(len(labels), len(classes))
         self.audio_spec = audio_spec
@@ -71,16 +81,17 @@ class Bags:
         return len(self.records)
 
     def has_audio(self, index: int) -> bool:
-        """Whether a bag has audio features."""
-        return self.audio_spec is not None and self.records[index].id in self.with_audio
+        """Whether a bag has audio features, and sound in at least one snippet."""
+        stored = self.audio_spec is not None and self.records[index].id in self.with_audio
+        return stored and self._fact(index, True).heard
 
     def content(self, index: int) -> tuple[str, ...]:
         """Digests of a bag's stored features, one a stream that it has, without reading them."""
-        return tuple(self._fact(index, sound)[1] for sound in (False, True)[: 1 + self.has_audio(index)])
+        return tuple(self._fact(index, sound).sha256 for sound in (False, True)[: 1 + self.has_audio(index)])
 
     def length(self, index: int) -> int:
         """Snippets of a bag after pooling, without reading its features."""
-        return min(self._fact(index, False)[0], self.max_snippets)
+        return min(self._fact(index, False).snippets, self.max_snippets)
 
     def track(self, index: int) -> FeatureTrack:
         """Features of one bag as they are stored: unpooled, all crops."""
@@ -95,25 +106,34 @@ class Bags:
         return self._pooled(index, False)
 
     def audio_rows(self, index: int) -> NDArray[np.float32] | None:
-        """(T, Da) pooled audio features of one bag, None where it has none; :class:`DataError` for another T."""
+        """(T, Da) pooled audio features of one bag, None where it has none; :class:`DataError` for another T.
+
+        Pooling averages the snippets that have sound; see :meth:`heard`.
+        """
         if not self.has_audio(index):
             return None
-        got, wanted = self._fact(index, True)[0], self._fact(index, False)[0]  # unpooled: pooling would hide it
+        got, wanted = (self._fact(index, sound).snippets for sound in (True, False))  # unpooled: pooling would hide it
         if got != wanted:
             name = self.records[index].id
             raise DataError(f"video {name!r}: {got} rows of audio features, expected {wanted}; extract anew")
         return self._pooled(index, True)
 
+    def heard(self, index: int) -> NDArray[np.bool_] | None:
+        """(T,) which pooled snippets have sound, None where the bag has none; the others' audio rows are zeros."""
+        if index not in self._heard:
+            self.audio_rows(index)  # which finds out
+        return self._heard.get(index)
+
     def _spec(self, sound: bool) -> FeatureSpec:
         return self.audio_spec if sound and self.audio_spec else self.spec
 
-    def _fact(self, index: int, sound: bool) -> tuple[int, str]:
-        """Snippets before pooling, and digest of the content, from the file's attributes alone."""
+    def _fact(self, index: int, sound: bool) -> _Facts:
+        """What the file's attributes alone tell."""
         if (index, sound) not in self._facts:
             spec = self._spec(sound)
             _, told = read_attributes(self.store.path(spec, self.records[index].id))
             grid = TimeGrid(Fraction(told["fps"]), told["num_frames"], spec.frames_per_snippet)
-            self._facts[index, sound] = grid.num_snippets, told["content_sha256"]
+            self._facts[index, sound] = _Facts(grid.num_snippets, told["content_sha256"], has_sound(told))
         return self._facts[index, sound]
 
     def _track(self, index: int, sound: bool) -> FeatureTrack:
@@ -129,8 +149,14 @@ class Bags:
         kept = self._rows.get((index, sound))
         if kept is not None:
             return kept
-        data = self.store.read(self._spec(sound), self.records[index].id).data
-        rows = pool_rows(data[0].copy() if data.ndim == 3 else data, self.max_snippets)
+        track = self.store.read(self._spec(sound), self.records[index].id)
+        rows = pool_rows(track.data[0].copy() if track.data.ndim == 3 else track.data, self.max_snippets)
+        if sound:
+            heard = np.ones(track.grid.num_snippets, np.bool_) if track.states is None else heard_rows(track.states)
+            share = pool_rows(heard[:, None], self.max_snippets)
+            self._heard[index] = share[:, 0] > 0
+            # the zeros of snippets without sound are no data
+            rows = (rows / np.where(share > 0, share, 1)).astype(np.float32)
         if self._fits(rows):
             self._rows[index, sound] = rows
         return rows
@@ -155,13 +181,16 @@ class Bags:
         if self.audio_spec is None:
             return Batch(video, targets, lengths)
         sounds = [self.audio_rows(index) for index in indices]
-        has_audio = torch.tensor([sound is not None for sound in sounds])
+        has_audio = torch.zeros((len(rows), size), dtype=torch.bool)
+        for place, index in enumerate(indices):
+            if (heard := self.heard(index)) is not None:
+                has_audio[place, : len(heard)] = torch.from_numpy(heard)
         return Batch(video, targets, lengths, _padded(sounds, size, self.audio_spec.dim), has_audio)
 
     def statistics(self, *, sound: bool = False) -> tuple[Tensor, Tensor]:
         """Mean (D,) and covariance (D, D) of all pooled rows, float64, in two passes that hold one bag at a time.
 
-        ``sound``: of the audio stream, over the videos that have it.
+        ``sound``: of the audio stream, over the snippets that have it.
         """
         dim = self.audio_spec.dim if sound and self.audio_spec else self.spec.dim
         count, mean = 0, np.zeros(dim)
@@ -177,8 +206,9 @@ class Bags:
     def _all_rows(self, *, sound: bool) -> Iterator[NDArray[np.float32]]:
         for index in range(len(self)):
             rows = self.audio_rows(index) if sound else self.rows(index)
+            heard = self.heard(index) if sound else None
             if rows is not None:
-                yield rows
+                yield rows if heard is None else rows[heard]
 
 
 def _padded(rows: Sequence[NDArray[np.float32] | None], size: int, dim: int) -> Tensor:

@@ -84,11 +84,10 @@ def _extract(
     summary = extract(
         {video.id: data.path(video) for video in data.videos},
         store,
-        extractor,
+        [extractor],
         ExtractOptions(),
-        lambda _result: bars.advance(task),
+        lambda _outcome: bars.advance(task),
     )
-    bars.update(task, completed=len(data.videos))
     say(f"features of {len(summary.done)} videos made, {len(summary.kept)} were there ({summary.seconds:.0f} s)")
 
 

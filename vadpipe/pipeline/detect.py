@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from vadpipe.errors import UsageError, VideoError
-from vadpipe.extractors import EXTRACTORS, Extractor, create, media
+from vadpipe.extractors import EXTRACTORS, Extractor, create, geometry, media
+from vadpipe.extractors.weights import is_named
 from vadpipe.manifest import video_id
 from vadpipe.models.checkpoint import TrainedHead
-from vadpipe.pipeline.extract import ExtractOptions, Failed, extract_tracks, feature_spec
+from vadpipe.pipeline.extract import Extracted, ExtractOptions, Failed, extract_tracks, feature_spec
 from vadpipe.pipeline.intervals import find_intervals
 from vadpipe.pipeline.score import score_track
+from vadpipe.sound import heard_rows, without_sound
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
 from vadpipe.track_file import atomic_write
@@ -34,12 +36,14 @@ class DetectOptions:
 
     store
         Looked in first and written to; None: features are not kept.
+    weights
+        Stream -> choice, where it is not the one that the head's features were made with by name.
     accept
         Fields of the feature specification that may differ from the head's; each difference becomes a warning.
     """
 
     store: FeatureStore | None = None
-    weights: str | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
     accept: frozenset[str] = frozenset()
     extract: ExtractOptions = field(default_factory=ExtractOptions)
@@ -59,9 +63,15 @@ def detect_video(
     The extractors may be passed in to be shared between videos (see :func:`extractor_for`); they are only needed where
     the store does not hold the features. ``student`` scores a video without sound in place of an audio-visual head.
     """
-    trained, sound, audio, notes = _choose_head(path, trained, student, options, audio_extractor)
-    clip, track, warnings = _features(path, trained.spec, options, extractor)
-    warnings += trained.spec.require(track.spec, f"the features of {clip.id!r}", options.accept) + notes
+    specs = _wanted_specs(path, trained, student, options)
+    clip, tracks, warnings = _features(path, specs, options, (extractor, audio_extractor))
+    for wanted, given, kind in zip(specs, tracks, ("features", "audio features")[: len(specs)], strict=True):
+        warnings += wanted.require(given.spec, f"the {kind} of {clip.id!r}", options.accept)
+    track, sound = tracks[0], tracks[1] if len(tracks) == 2 else None
+    trained, audio, notes = _choose_head(clip, trained, student, sound)
+    warnings += notes
+    if not audio.used:
+        sound = None
     scores = score_track(trained.head, track, trained.classes, trained.config.detect.window, sound)
     intervals = find_intervals(scores, trained.config.detect)
     for spec in (trained.spec, trained.audio_spec):
@@ -74,42 +84,46 @@ def detect_video(
     return Detection(clip, intervals, scores, provenance(trained), warnings, audio, asdict(trained.config.detect))
 
 
-def _choose_head(
-    path: Path,
-    trained: TrainedHead,
-    student: TrainedHead | None,
-    options: DetectOptions,
-    extractor: Extractor | None,
-) -> tuple[TrainedHead, FeatureTrack | None, AudioUse, tuple[str, ...]]:
-    """The head that scores this video, its features of the sound, and what to say about it.
+def _wanted_specs(
+    path: Path, trained: TrainedHead, student: TrainedHead | None, options: DetectOptions
+) -> tuple[FeatureSpec, ...]:
+    """The features to look for or to compute: picture, then sound where the head uses it and the video may have it.
 
-    Sound is looked for before anything is computed. A video with an audio stream whose features cannot be had is a
-    :class:`VideoError`, never a reason to go on without them.
+    Nothing is computed yet. A video with an audio stream whose features cannot be had is a :class:`VideoError`, never
+    a reason to go on without them.
     """
     spec = trained.audio_spec
     if spec is None:
-        return trained, None, AudioUse(), ()
+        return (trained.spec,)
     clip = media.probe(path, decoder=options.extract.decoder, limits=options.extract.limits)
-    track = _stored(clip, spec, options)
-    notes: tuple[str, ...] = ()
-    if track is None and clip.has_audio:
-        if not is_computable(spec):
-            instead = "; or score the picture alone, with the student's run folder as --run" if student else ""
-            raise VideoError(
-                f"the head needs {spec.folder} features of the sound, which are not stored and cannot be computed "
-                f"here; import them with vadpipe import features and pass --features{instead}"
-            )
-        _, track, notes = _extracted(path, spec, options, extractor)
-    if track is not None:
-        notes += spec.require(track.spec, f"the audio features of {clip.id!r}", options.accept)
-        return trained, track, AudioUse(used=True, reason=f"scored by {trained.config.head} with {spec.folder}"), notes
+    stored = _stored(clip, spec, options) is not None
+    if clip.has_audio and not stored and not is_computable(spec):
+        instead = "; or score the picture alone, with the student's run folder as --run" if student else ""
+        raise VideoError(
+            f"the head needs {spec.folder} features of the sound, which are not stored and cannot be computed "
+            f"here; import them with vadpipe import features and pass --features{instead}"
+        )
+    return (trained.spec, spec) if clip.has_audio or stored else (trained.spec,)
+
+
+def _choose_head(
+    clip: VideoClip, trained: TrainedHead, student: TrainedHead | None, sound: FeatureTrack | None
+) -> tuple[TrainedHead, AudioUse, tuple[str, ...]]:
+    """The head that scores this video, whether its sound counts, and what to warn of."""
+    if trained.audio_spec is None:
+        return trained, AudioUse(), ()
+    lacking = "" if sound is None or sound.states is None else without_sound(sound.states)
+    if sound is not None and (sound.states is None or heard_rows(sound.states).any()):
+        said = f"scored by {trained.config.head} with {trained.audio_spec.folder}"
+        return trained, AudioUse(used=True, reason=f"{said}; {lacking}" if lacking else said), ()
+    missing = f"the video has an audio stream, but {lacking}" if clip.has_audio else "the video has no audio stream"
     if student is not None:
-        said = f"the video has no audio stream: scored by the student, {student.config.head}, which needs none"
-        return student, None, AudioUse(reason=said), ()
+        said = f"{missing}: scored by the student, {student.config.head}, which needs none"
+        return student, AudioUse(reason=said), ((said,) if clip.has_audio else ())
     if getattr(trained.config.model, "modality", "") == "audio":
-        raise VideoError("the video has no audio stream, and this head looks at nothing else")
-    said = f"the video has no audio stream and the run has no student: scored by {trained.config.head} without sound"
-    return trained, None, AudioUse(reason=said), (f"{said}; such scores are less reliable, pass --student",)
+        raise VideoError(f"{missing}, and this head looks at nothing else")
+    said = f"{missing} and the run has no student: scored by {trained.config.head} without sound"
+    return trained, AudioUse(reason=said), (f"{said}; such scores are less reliable, pass --student",)
 
 
 def is_computable(spec: FeatureSpec) -> bool:
@@ -118,14 +132,24 @@ def is_computable(spec: FeatureSpec) -> bool:
 
 
 def _features(
-    path: Path, spec: FeatureSpec, options: DetectOptions, extractor: Extractor | None
-) -> tuple[VideoClip, FeatureTrack, tuple[str, ...]]:
-    """Stored features of this very file, or fresh ones, which are then stored where there is a store."""
-    if options.store is not None and options.store.path(spec, video_id(path)).is_file():
+    path: Path, specs: tuple[FeatureSpec, ...], options: DetectOptions, extractors: tuple[Extractor | None, ...]
+) -> tuple[VideoClip, tuple[FeatureTrack, ...], tuple[str, ...]]:
+    """Features of each specification: stored ones of this very file, or fresh ones, which are then stored.
+
+    All that is missing comes from one decode of the video. An encoder that is None is built where it is needed.
+    """
+    stored: list[FeatureTrack | None] = [None] * len(specs)
+    if options.store is not None and any(options.store.path(spec, video_id(path)).is_file() for spec in specs):
         clip = media.probe(path, decoder=options.extract.decoder, limits=options.extract.limits)
-        if (track := _stored(clip, spec, options)) is not None:
-            return clip, track, ()
-    return _extracted(path, spec, options, extractor)
+        stored = [_stored(clip, spec, options) for spec in specs]
+    missing = [place for place, track in enumerate(stored) if track is None]
+    if not missing:
+        return clip, tuple(track for track in stored if track is not None), ()
+    encoders = [extractors[place] or extractor_for(specs[place], options) for place in missing]
+    result = _extracted(path, encoders, options)
+    fresh = dict(zip(missing, result.tracks, strict=True))
+    tracks = tuple(track or fresh[place] for place, track in enumerate(stored))
+    return result.clip, tracks, result.warnings
 
 
 def _stored(clip: VideoClip, spec: FeatureSpec, options: DetectOptions) -> FeatureTrack | None:
@@ -135,16 +159,15 @@ def _stored(clip: VideoClip, spec: FeatureSpec, options: DetectOptions) -> Featu
     return track if track.source_sha256 in ("", clip.sha256) else None
 
 
-def _extracted(
-    path: Path, spec: FeatureSpec, options: DetectOptions, extractor: Extractor | None
-) -> tuple[VideoClip, FeatureTrack, tuple[str, ...]]:
-    with closing(extract_tracks([path], extractor or extractor_for(spec, options), options.extract)) as results:
+def _extracted(path: Path, extractors: list[Extractor], options: DetectOptions) -> Extracted:
+    with closing(extract_tracks([path], extractors, options.extract)) as results:
         result = next(results)
     if isinstance(result, Failed):
         raise result.error
-    if options.store is not None:
-        options.store.write(result.track, mtime_ns=path.stat().st_mtime_ns)
-    return result.clip, result.track, result.warnings
+    for track in result.tracks:
+        if options.store is not None:
+            options.store.write(track, mtime_ns=path.stat().st_mtime_ns)
+    return result
 
 
 def extractor_for(spec: FeatureSpec, options: DetectOptions) -> Extractor:
@@ -154,11 +177,20 @@ def extractor_for(spec: FeatureSpec, options: DetectOptions) -> Extractor:
             f"the head was trained on imported features ({spec.stream}), which vadpipe cannot compute from a video; "
             "import this video's features and pass --features"
         )
-    if options.weights is None and not spec.named_weights:
+    weights = options.weights.get(spec.stream)
+    if weights is None and not is_named(spec.weights):
         raise UsageError(f"the head's features were made with weights {spec.weights}; pass --weights with that file")
-    extractor = create(spec.stream, weights=options.weights or spec.weights, device=options.device, dtype=spec.dtype)
+    extractor = create(
+        spec.stream, weights=weights or spec.weights, device=options.device, dtype=spec.dtype, crops=_crops(spec)
+    )
     spec.require(feature_spec(extractor, options.extract), "this extraction", options.accept)
     return extractor
+
+
+def _crops(spec: FeatureSpec) -> str:
+    """The choice of crops that gives this specification's geometry."""
+    count = geometry.crops(spec.geometry) if spec.geometry in geometry.GEOMETRIES else 1
+    return "center" if count == 1 else str(count)
 
 
 def provenance(trained: TrainedHead) -> dict[str, Any]:

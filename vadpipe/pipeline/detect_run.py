@@ -11,6 +11,7 @@ from typing import Any
 from vadpipe.config import with_overrides
 from vadpipe.errors import DataError, UsageError, VideoError
 from vadpipe.extractors import Extractor
+from vadpipe.extractors.weights import parse_weights
 from vadpipe.models.checkpoint import TrainedHead, load_head
 from vadpipe.pipeline.detect import DetectOptions, detect_video, extractor_for, is_computable, write_report
 from vadpipe.pipeline.extract import ExtractOptions
@@ -28,6 +29,8 @@ class DetectRequest:
 
     student
         Run folder of the head for videos without sound; None for ``student/`` in the run folder, where there is one.
+    weights
+        As on the command line, see :func:`vadpipe.extractors.weights.parse_weights`.
     out
         Ends in .json and names the file (of one video), or is a folder.
     """
@@ -40,7 +43,7 @@ class DetectRequest:
     picture: bool = False
     overrides: tuple[str, ...] = ()
     accept: tuple[str, ...] = ()
-    weights: str | None = None
+    weights: tuple[str, ...] = ()
     decoder: str = "pyav"
     device: str = "cpu"
 
@@ -67,7 +70,7 @@ def detect_run(
     student = _student(request, trained)
     options = DetectOptions(
         FeatureStore(request.features) if request.features else None,
-        request.weights,
+        _weights(request, trained),
         request.device,
         frozenset(request.accept),
         ExtractOptions(trained.spec.frames_per_snippet, request.decoder, 1),
@@ -123,7 +126,12 @@ def _audio_extractor(trained: TrainedHead, options: DetectOptions, videos: Mappi
         return None
     if options.store is not None and set(videos) <= set(options.store.ids(spec)):
         return None
-    return extractor_for(spec, replace(options, weights=None))  # --weights are those of the picture's encoder
+    return extractor_for(spec, options)
+
+
+def _weights(request: DetectRequest, trained: TrainedHead) -> dict[str, str]:
+    specs = [spec for spec in (trained.spec, trained.audio_spec) if spec is not None and is_computable(spec)]
+    return parse_weights(request.weights, [spec.stream for spec in specs], fill=False)
 
 
 def _draw(detection: Detection, untrained: bool, path: Path) -> None:

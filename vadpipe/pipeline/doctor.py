@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import ctypes.util
 import os
 import platform
@@ -9,6 +10,7 @@ from importlib import metadata
 from typing import NamedTuple
 
 _CORE = ("numpy", "torch", "torchvision", "open_clip_torch", "av", "h5py", "safetensors", "matplotlib")
+_FFMPEG = ("avutil", "avcodec", "avformat", "avdevice", "avfilter", "swscale", "swresample")
 _EXTRAS = {"decord": "decord", "torchcodec": "torchcodec", "torchaudio": "audio", "pytorchvideo": "video3d"}
 
 
@@ -21,22 +23,19 @@ class Check(NamedTuple):
 
 
 def checks(*, full: bool = False) -> list[Check]:
-    """Look at the machine and the installed packages; ``full`` imports torch and looks for a GPU."""
+    """Look at the machine and the installed packages; ``full`` imports torch, loads torchcodec and looks for a GPU."""
     found = [
         Check("python", platform.python_version(), ""),
         Check("cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()), ""),
     ]
     found += [_package(name, "pip install vadpipe") for name in _CORE]
     found += [_package(name, f"optional: pip install 'vadpipe[{extra}]'") for name, extra in _EXTRAS.items()]
-    ffmpeg = ctypes.util.find_library("avcodec")
-    found.append(
-        Check("system FFmpeg", ffmpeg or "none", "" if ffmpeg else "needed only by torchcodec: apt-get install ffmpeg")
-    )
+    found.append(_ffmpeg())
     weights = os.environ.get("VADPIPE_WEIGHTS", "")
     found.append(
         Check("VADPIPE_WEIGHTS", weights or "not set", "" if weights else "optional: folder of encoder weights")
     )
-    return found + (_torch() if full else [])
+    return found + ([_torchcodec(), *_torch(), _nvdec()] if full else [])
 
 
 def _package(name: str, hint: str) -> Check:
@@ -44,6 +43,41 @@ def _package(name: str, hint: str) -> Check:
         return Check(name, metadata.version(name), "")
     except metadata.PackageNotFoundError:
         return Check(name, "missing", hint)
+
+
+def _ffmpeg() -> Check:
+    """FFmpeg's shared libraries, where the system's linker finds them; in other places only loading them tells."""
+    places = {name: ctypes.util.find_library(name) for name in _FFMPEG}
+    missing = [name for name, place in places.items() if place is None]
+    if not missing:
+        return Check("FFmpeg libraries", str(places["avcodec"]), "")
+    state = "none" if len(missing) == len(_FFMPEG) else f"missing: {', '.join(missing)}"
+    hint = "needed only by torchcodec: apt-get install --yes ffmpeg, or conda install --channel conda-forge ffmpeg"
+    return Check("FFmpeg libraries", state, hint)
+
+
+def _torchcodec() -> Check:
+    from vadpipe.errors import UsageError
+    from vadpipe.extractors.media import decoder_version
+
+    try:
+        return Check("decoder torchcodec", f"loads ({decoder_version('torchcodec')})", "")
+    except UsageError as error:
+        return Check("decoder torchcodec", "does not load", str(error))
+
+
+def _nvdec() -> Check:
+    """Whether ``--decode-device cuda`` has what it needs, short of decoding."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return Check("NVDEC", "no GPU", "")
+    try:
+        ctypes.CDLL("libnvcuvid.so.1")
+    except OSError:
+        hint = "part of NVIDIA's driver; in a container set NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
+        return Check("NVDEC", "libnvcuvid.so.1 is missing", hint)
+    return Check("NVDEC", "torch sees a GPU, libnvcuvid.so.1 is there", "")
 
 
 def _torch() -> list[Check]:

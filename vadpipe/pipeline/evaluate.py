@@ -62,17 +62,17 @@ def evaluate(
     if not any(record.intervals for record in known):
         raise DataError("no evaluated video has annotated incidents; pass --annotations with their frames")
     videos: list[ScoredVideo] = []
-    silent: list[str] = []
+    unheard: list[str] = []
     for record in known:
         track = store.read(trained.spec, record.id)
         sound = audio_track(store, trained.audio_spec, record.id)
         scored = score_track(trained.head, track, trained.classes, trained.config.detect.window, sound)
         if sound is None and trained.audio_spec is not None:
-            silent.append(record.id)
+            unheard.append(record.id)
         videos.append(ScoredVideo(record, scored, find_intervals(scored, trained.config.detect)))
         if on_video is not None:
             on_video(record.id, scored, videos[-1].found)
-    notes = [f"{len(silent)} videos have no audio features and count as silent: {named(silent)}"] if silent else []
+    notes = [f"{len(unheard)} videos have no sound, or no features of it: {named(unheard)}"] if unheard else []
     return measure(videos, options, left_out, notes)
 
 

@@ -1,61 +1,61 @@
-"""``vadpipe extract``: videos -> features in the store. Rows of several videos share the encoder's batches.
+"""``vadpipe extract``: videos -> features in the store, of one or several streams from one decode of each video.
 
-Reader threads each follow one decoder process; the calling thread alone runs the encoder and writes. A video that
-fails costs itself only. A rerun skips what is stored and whole, so it is the resume.
+Reader threads each follow one decoder; the calling thread alone runs the encoders and writes. Rows of several videos
+share the encoders' batches. A video that fails costs itself only. A rerun skips what is stored and whole, stream by
+stream, so it is the resume.
 """
 
 from __future__ import annotations
 
 import hashlib
-import queue
-import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from vadpipe.errors import VideoError, VideoUnreadable
-from vadpipe.extractors import Extractor, media
+from vadpipe.errors import VideoError
+from vadpipe.extractors import Extractor
 from vadpipe.manifest import video_id
+from vadpipe.pipeline.extract_encode import Extracted, Step, encode_tasks
+from vadpipe.pipeline.extract_plan import ExtractOptions, Failed, Stream, feature_spec, plan_streams
+from vadpipe.pipeline.extract_readers import Task
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore, StoredFile
-from vadpipe.tracks import FeatureTrack, FloatArray, VideoClip
+from vadpipe.tracks import FeatureTrack
+
+__all__ = [
+    "ExtractOptions",
+    "ExtractSummary",
+    "Extracted",
+    "Failed",
+    "Outcome",
+    "Step",
+    "extract",
+    "extract_tracks",
+    "feature_spec",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class ExtractOptions:
-    """How to decode: snippet length in frames, decoder, decoder processes at once, limits of each."""
+class Outcome:
+    """What became of one video: stored (``kept``: it was there already), or why not."""
 
-    frames_per_snippet: int = 16
-    decoder: str = "pyav"
-    jobs: int = 2
-    limits: media.Limits = field(default_factory=media.Limits)
-
-
-@dataclass(frozen=True, slots=True)
-class Extracted:
-    """The features of one video, its facts, and what went not quite right."""
-
+    name: str
     path: Path
-    clip: VideoClip
-    track: FeatureTrack
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A video that could not be used, and why."""
-
-    path: Path
-    error: VideoError
+    kept: bool = False
+    error: VideoError | None = None
 
 
 @dataclass(slots=True)
 class ExtractSummary:
-    """What a run did. frames counts video frames covered, rows encoded snippets, seconds wall time."""
+    """What a run did.
+
+    done, kept, failed
+        Ids of videos of which features were made; of which all were there; of those that could not be used, and why.
+    frames, rows, seconds
+        Video frames covered, encoded rows of all streams, wall time.
+    """
 
     done: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
@@ -67,194 +67,86 @@ class ExtractSummary:
 
 
 def extract(
-    videos: dict[str, Path],
+    videos: Mapping[str, Path] | Iterable[tuple[str, Path]],
     store: FeatureStore,
-    extractor: Extractor,
+    extractors: Sequence[Extractor],
     options: ExtractOptions,
-    notify: Callable[[Extracted | Failed], None] | None = None,
-    on_rows: Callable[[int], None] | None = None,
+    notify: Callable[[Outcome], None] | None = None,
+    on_step: Callable[[Step], None] | None = None,
 ) -> ExtractSummary:
-    """Extract every video that the store does not hold yet; see :class:`ExtractSummary`."""
-    spec = feature_spec(extractor, options)
+    """Extract of every video the streams that the store does not hold yet; see :class:`ExtractSummary`.
+
+    ``videos`` (id -> file, or pairs of them) is read while the run goes on, by one thread at a time. Each track is
+    stored as soon as it is whole. :class:`vadpipe.errors.UsageError`, before anything is decoded, for streams that
+    cannot be extracted together or with these options.
+    """
+    streams = plan_streams(extractors, options)
     summary, began = ExtractSummary(), time.monotonic()
     store.clean()
-    index = store.index(spec)
-    todo = []
-    for name, path in videos.items():
-        if _is_stored(store, spec, name, path, index.get(name)):
-            summary.kept.append(name)
-        else:
-            todo.append(path)
-    with closing(extract_tracks(todo, extractor, options, on_rows)) as results:  # decoders end with any exception
+    pairs = videos.items() if isinstance(videos, Mapping) else videos
+
+    def on_track(path: Path, track: FeatureTrack) -> None:
+        store.write(track, mtime_ns=path.stat().st_mtime_ns)
+
+    tasks = _missing(pairs, store, streams)
+    with closing(encode_tasks(tasks, streams, options, on_track, on_step or _nobody)) as results:  # ends its decoders
         for result in results:
-            name = video_id(result.path)
-            if isinstance(result, Failed):
-                summary.failed[name] = str(result.error)
-            else:
-                store.write(result.track, mtime_ns=result.path.stat().st_mtime_ns)
-                summary.done.append(name)
-                summary.frames += result.track.grid.num_frames
-                summary.rows += result.track.grid.num_snippets
-                summary.warnings += [f"{name}: {text}" for text in result.warnings]
+            outcome = _count(result, summary)
             if notify is not None:
-                notify(result)
+                notify(outcome)
     summary.seconds = time.monotonic() - began
     return summary
 
 
-def feature_spec(extractor: Extractor, options: ExtractOptions) -> FeatureSpec:
-    """Specification of the features that this extractor makes with these options."""
-    return extractor.spec(options.frames_per_snippet, options.decoder, media.decoder_version(options.decoder))
-
-
 def extract_tracks(
     paths: Iterable[Path],
-    extractor: Extractor,
+    extractors: Sequence[Extractor],
     options: ExtractOptions,
-    on_rows: Callable[[int], None] | None = None,
+    on_step: Callable[[Step], None] | None = None,
 ) -> Generator[Extracted | Failed, None, None]:
-    """Yield one result per video, in the order they finish. Closing the generator kills the decoders."""
-    readers = _Readers(list(paths), extractor.geometry, options, extractor.batch_size * 2)
-    spec = feature_spec(extractor, options)
-    jobs: dict[Path, _Job] = {}
-    pending: list[_Row] = []
-    try:
-        for message in readers:
-            if isinstance(message, _Row):
-                jobs.setdefault(message.path, _Job(spec))
-                pending.append(message)
-            elif isinstance(message, Failed):
-                jobs.pop(message.path, None)
-                pending = [row for row in pending if row.path != message.path]
-                yield message
-            else:
-                jobs.setdefault(message.path, _Job(spec)).end = message
-            last = readers.finished and bool(pending)
-            if len(pending) >= extractor.batch_size or last:
-                batch, pending = pending[: extractor.batch_size], pending[extractor.batch_size :]
-                rows = extractor.encode(np.stack([row.image for row in batch]))
-                for row, values in zip(batch, rows, strict=True):
-                    jobs[row.path].rows[row.row] = values
-                if on_rows is not None:
-                    on_rows(len(batch))
-            for path, result in [(path, job.result()) for path, job in jobs.items()]:
-                if result is not None:
-                    del jobs[path]
-                    yield result
-    finally:
-        readers.stop()
+    """Yield one result per video, in the order they finish; its tracks are in the order of ``extractors``.
+
+    Nothing is stored. Closing the generator kills the decoders. Errors as of :func:`extract`.
+    """
+    streams = plan_streams(extractors, options)
+    tasks = (Task(path, tuple(range(len(streams)))) for path in paths)
+    with closing(encode_tasks(tasks, streams, options, lambda *_: None, on_step or _nobody)) as results:
+        for result in results:
+            if not isinstance(result, Task):
+                yield result
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    path: Path
-    row: int
-    image: np.ndarray
+def _nobody(_step: Step) -> None:
+    """Nobody wants to know the progress."""
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    path: Path
-    report: media.MediaReport
-
-
-class _Job:
-    """Rows of one video that are encoded so far."""
-
-    def __init__(self, spec: FeatureSpec) -> None:
-        self.spec = spec
-        self.rows: dict[int, FloatArray] = {}
-        self.end: _End | None = None
-
-    def result(self) -> Extracted | None:
-        """The finished track, or None while its end or a row is missing."""
-        if self.end is None or len(self.rows) < self.end.report.grid.num_snippets:
-            return None
-        path, report = self.end.path, self.end.report
-        data = np.stack([self.rows[row] for row in range(len(self.rows))])
-        track = FeatureTrack(
-            data,
-            report.grid,
-            self.spec,
-            report.clip.id,
-            report.clip.size_bytes,
-            report.clip.sha256,
-            report.corrupt_packets,
+def _missing(pairs: Iterable[tuple[str, Path]], store: FeatureStore, streams: tuple[Stream, ...]) -> Iterator[Task]:
+    indexes = [store.index(stream.spec) for stream in streams]
+    for name, path in pairs:
+        places = enumerate(zip(streams, indexes, strict=True))
+        yield Task(
+            path,
+            tuple(
+                place
+                for place, (stream, index) in places
+                if not _is_stored(store, stream.spec, name, path, index.get(name))
+            ),
         )
-        return Extracted(path, report.clip, track, report.warnings)
 
 
-class _Readers:
-    """Threads that decode ``paths`` and put rows, ends and failures on one bounded queue; iterate to receive them."""
-
-    def __init__(self, paths: list[Path], geometry: str, options: ExtractOptions, room: int) -> None:
-        self._options = options
-        self._request = media.Request(options.frames_per_snippet, 0, geometry)
-        self._todo: queue.SimpleQueue[Path] = queue.SimpleQueue()
-        for path in paths:
-            self._todo.put(path)
-        self._messages: queue.Queue[_Row | _End | Failed | BaseException] = queue.Queue(maxsize=room)
-        self._stopping = threading.Event()
-        self._left = len(paths)
-        count = max(min(options.jobs, len(paths)), 0)
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
-        for thread in self._threads:
-            thread.start()
-
-    @property
-    def finished(self) -> bool:
-        """True once every video has ended or failed."""
-        return self._left == 0
-
-    def __iter__(self) -> Iterator[_Row | _End | Failed]:
-        while self._left:
-            message = self._messages.get()
-            if isinstance(message, BaseException):
-                raise message  # a bug in a reader: loud, in the caller's thread
-            if not isinstance(message, _Row):
-                self._left -= 1
-            yield message
-
-    def stop(self) -> None:
-        """Stop reading; decoder processes end with their readers."""
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                path = self._todo.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                self._read(path)
-            except VideoError as error:
-                self._put(Failed(path, error))
-            except BaseException as error:  # handed to the caller's thread, which raises it
-                self._put(error)
-                return
-
-    def _read(self, path: Path) -> None:
-        if not path.exists():
-            raise VideoUnreadable(f"{path}: no such file; removed meanwhile, or a dangling link")
-        with media.open_media(
-            path, self._request, decoder=self._options.decoder, limits=self._options.limits
-        ) as reader:
-            for item in reader:
-                if isinstance(item, media.FrameRow):
-                    self._put(_Row(path, item.row, item.image))
-                if self._stopping.is_set():
-                    return
-            self._put(_End(path, reader.report))
-
-    def _put(self, message: _Row | _End | Failed | BaseException) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._messages.put(message, timeout=0.2)
-            except queue.Full:
-                continue
-            return
+def _count(result: Extracted | Failed | Task, summary: ExtractSummary) -> Outcome:
+    name = video_id(result.path)
+    if isinstance(result, Failed):
+        summary.failed[name] = str(result.error)
+        return Outcome(name, result.path, error=result.error)
+    if isinstance(result, Task):
+        summary.kept.append(name)
+        return Outcome(name, result.path, kept=True)
+    summary.done.append(name)
+    summary.frames += result.tracks[0].grid.num_frames
+    summary.rows += sum(track.grid.num_snippets for track in result.tracks)
+    summary.warnings += [f"{name}: {text}" for text in result.warnings]
+    return Outcome(name, result.path)
 
 
 def _is_stored(store: FeatureStore, spec: FeatureSpec, name: str, path: Path, entry: StoredFile | None) -> bool:

@@ -1,15 +1,16 @@
 """``vadpipe import features``: .npy files of other tools -> the store, as a stream of their own.
 
-This module holds the work on single videos, which every form of the command shares, and the form for a folder of
-``<id>.npy`` with a labels file that says how many frames each video has. Lists and features as they were released are
-in :mod:`vadpipe.pipeline.import_released`.
+This module holds the work on single videos, which every form of the command shares: a folder of ``<id>.npy``
+(:mod:`vadpipe.pipeline.import_folder`), and features as they were released, with their lists
+(:mod:`vadpipe.pipeline.import_released`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,14 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vadpipe.errors import DataError, TrackDamaged, UsageError
-from vadpipe.manifest import VideoRecord, video_id
+from vadpipe.extractors import EXTRACTORS
 from vadpipe.pipeline.npy_file import read_header, read_npy
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore, StoredFile
 from vadpipe.track_file import read_attributes
 from vadpipe.tracks import FeatureTrack, TimeGrid
 
-_OWN_STREAMS = ("clip", "i3d", "c3d", "wav2clip")
+_OWN_STREAMS = ("i3d", *EXTRACTORS)  # and the name that could be either kind of I3D
+_NUMBERS = re.compile(r"[0-9](,[0-9])*")
 _LOOKED_AT = 101  # files whose headers decide how many columns the stream has
 
 
@@ -90,51 +92,6 @@ class ImportSummary:
             self.notes.append(result.text)
 
 
-def import_features(
-    folder: Path,
-    store: FeatureStore,
-    records: Sequence[VideoRecord],
-    stream: str,
-    frames_per_snippet: int = 16,
-    *,
-    jobs: int = 4,
-    notify: Callable[[Imported, int], None] | None = None,
-) -> ImportSummary:
-    """Import ``<folder>/<id>.npy`` of every record; ids match exactly.
-
-    Where a file has one row more or less than the video's snippets (the usual rounding of released features), the last
-    row is dropped or repeated and a note says so; a larger difference fails that video. :class:`DataError` where a
-    record does not say frames and fps.
-    """
-    files, crops, odd = _files_by_id(folder)
-    known = {record.id: record for record in records}
-    found = sorted(files.keys() & known.keys())
-    todo = [ImportJob(name, (files[name],), *_length(known[name])) for name in found]
-    spec = imported_spec(stream, common_columns(list(files.values())), frames_per_snippet)
-    summary = ImportSummary(spec, unlabelled=[*sorted(files.keys() - known), *odd])
-    summary.missing = {name: f"{name}.npy" for name in sorted(known.keys() - files)}
-    if crops:
-        summary.notes.append(f"{crops} files of further crops were left out; the first crop of each video is used")
-    if odd:
-        summary.notes.append(f"{len(odd)} files have names that can be no id and were left out, e.g. {odd[0]!r}")
-    import_tracks(todo, store, summary, jobs=jobs, notify=notify)
-    return summary
-
-
-def _files_by_id(folder: Path) -> tuple[dict[str, Path], int, list[str]]:
-    """Id -> file of its first crop; how many further crops there are; names that can be no id."""
-    files: dict[str, Path] = {}
-    crops, odd = 0, []
-    for path in sorted(folder.glob("*.npy")):  # of <id>__0 … <id>__9 the first, the centre crop, is taken
-        try:
-            crops += files.setdefault(video_id(path), path) != path
-        except DataError:  # a line feed, or bytes that are not UTF-8: no label can mean it
-            odd.append(path.name)
-    if not files:
-        raise UsageError(f"{folder} holds no .npy file")
-    return files, crops, odd
-
-
 def imported_spec(stream: str, dim: int, frames_per_snippet: int, *, crops: str = "", time: str = "") -> FeatureSpec:
     """Specification of an imported stream: the user's name stands for an origin that cannot be checked.
 
@@ -175,6 +132,15 @@ def common_columns(files: Sequence[Path]) -> int:
     if not found:
         raise DataError(f"none of the {len(files)} feature files can be used; the first: {reason}")
     return found.most_common(1)[0][0]
+
+
+def crop_numbers(text: str, present: Collection[int]) -> tuple[int, ...]:
+    """``first`` or ``all`` of the crops that are present, or the numbers of a text such as ``0,5``."""
+    if text in ("first", "all"):
+        return tuple(sorted(present)[: 1 if text == "first" else None])
+    if not _NUMBERS.fullmatch(text):
+        raise UsageError(f"crops: got {text!r}, expected first, all, or numbers 0 … 9 such as 0,5")
+    return tuple(sorted({int(number) for number in text.split(",")}))
 
 
 def import_tracks(
@@ -274,12 +240,6 @@ def _size_and_time(files: Sequence[Path]) -> tuple[int, int]:
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
     return sum(item.st_size for item in status), max(item.st_mtime_ns for item in status)
-
-
-def _length(record: VideoRecord) -> tuple[int, Fraction]:
-    if record.num_frames is None or record.fps is None:
-        raise DataError(f"{record.id!r}: the labels need the columns frames and fps to place rows in time")
-    return record.num_frames, record.fps
 
 
 def _fitted(data: NDArray[Any], rows: int, path: Path) -> NDArray[Any]:

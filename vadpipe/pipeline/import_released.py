@@ -26,6 +26,7 @@ from vadpipe.pipeline.import_features import (
     imported_spec,
 )
 from vadpipe.pipeline.released_files import Located, choose_crops, left_over, scan
+from vadpipe.pipeline.video_lengths import Lengths, video_lengths
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import MANIFEST, FeatureStore
 
@@ -48,6 +49,8 @@ class ReleasedRequest:
         None for the data set's own.
     lengths
         Records that state num_frames (and fps) of some videos.
+    videos
+        Files of some videos, whose own length and rate go before all others.
     annotations
         True incidents, for the manifest.
     """
@@ -63,6 +66,7 @@ class ReleasedRequest:
     fps: Fraction | None = None
     frames_per_snippet: int | None = None
     lengths: tuple[VideoRecord, ...] = ()
+    videos: Mapping[str, Path] = field(default_factory=dict)
     annotations: Path | None = None
     jobs: int = 4
 
@@ -85,15 +89,19 @@ def import_released(
     request: ReleasedRequest,
     store: FeatureStore,
     notify: Callable[[FeatureSpec, Imported, int], None] | None = None,
+    looked: Callable[[int, int], None] | None = None,
 ) -> ReleasedSummary:
     """Import the features of all lists; a rerun imports what is missing or has changed.
 
     A video whose files are missing or cannot be used costs itself only (:class:`ImportSummary`). ``notify(spec, result,
-    number of videos)`` follows each. :class:`UsageError` or :class:`DataError` where the request or a list is wrong, or
-    none of the listed files is there.
+    number of videos)`` follows each, ``looked(done, total)`` each video file. :class:`UsageError` or
+    :class:`DataError` where the request or a list is wrong, or none of the listed files is there.
     """
     summary = ReleasedSummary([], store.root / MANIFEST)
-    videos, time = _placed_in_time(_listed(request, summary.notes), request, summary.notes)
+    listed = _listed(request, summary.notes)
+    of_files = _lengths_of_files(listed, request, summary.notes, looked)
+    request = replace(request, lengths=(*request.lengths, *of_files))
+    videos, time = _placed_in_time(listed, request, summary.notes)
     earlier = _earlier_records(summary.manifest, request.dataset)
     crops = choose_crops(videos, request.crops, request.test_crops)
     files = scan(request.root, skip=request.audio_root)
@@ -136,6 +144,18 @@ def _listed(request: ReleasedRequest, notes: list[str]) -> list[ListedVideo]:
         videos += more
     unique_ids([video.record for video in videos], "the lists together")
     return videos
+
+
+def _lengths_of_files(
+    videos: Sequence[ListedVideo], request: ReleasedRequest, notes: list[str], looked: Callable[[int, int], None] | None
+) -> list[VideoRecord]:
+    """Records of those listed videos whose file is there and says how long it is."""
+    records = {video.record.id: video.record for video in videos if video.record.id in request.videos}
+    lengths = Lengths.of_records(request.lengths)
+    found = video_lengths({name: request.videos[name] for name in records}, request.jobs, looked)
+    lengths.add(found)
+    notes += [*lengths.notes, *(f"{name}: its length is not known: {why}" for name, why in lengths.failed.items())]
+    return [replace(records[name], num_frames=frames, fps=fps) for name, (frames, fps) in found.known.items()]
 
 
 def _placed_in_time(

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from vadpipe.datasets.lists import ListedVideo, crop_number
 from vadpipe.errors import UsageError
-from vadpipe.pipeline.import_features import ImportJob
+from vadpipe.pipeline.import_features import ImportJob, crop_numbers
 
 _CROP = re.compile(r"__([0-9])\.npy\Z", re.IGNORECASE)
-_NUMBERS = re.compile(r"[0-9](,[0-9])*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +64,8 @@ def choose_crops(videos: Sequence[ListedVideo], train: str, test: str) -> CropCh
     crops: dict[bool, set[int]] = {True: set(), False: set()}
     for video in videos:
         crops[video.record.split == "test"].update(crop_number(name) for name in video.files)
-    chosen = {is_test: _chosen(text, crops[is_test]) for is_test, text in ((False, train), (True, test))}
+    chosen = {is_test: crop_numbers(text, crops[is_test]) for is_test, text in ((False, train), (True, test))}
     return CropChoice(chosen[False] or chosen[True], chosen[True] or chosen[False])
-
-
-def _chosen(text: str, listed: set[int]) -> tuple[int, ...]:
-    if text in ("first", "all"):
-        return tuple(sorted(listed)[: 1 if text == "first" else None])
-    if not _NUMBERS.fullmatch(text):
-        raise UsageError(f"crops: got {text!r}, expected first, all, or numbers 0 … 9 such as 0,5")
-    return tuple(sorted({int(number) for number in text.split(",")}))
 
 
 def scan(root: Path, skip: Path | None = None) -> dict[str, list[Path]]:

@@ -9,16 +9,18 @@ import torch
 
 from vadpipe.errors import DataError
 from vadpipe.models.windows import windows
+from vadpipe.sound import heard_rows
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import FeatureTrack, ScoreTrack
 
 
 def audio_track(store: FeatureStore, spec: FeatureSpec | None, video_id: str) -> FeatureTrack | None:
-    """Audio features of a video for :func:`score_track`; None for no audio stream, or where none are stored."""
+    """Audio features of a video for :func:`score_track`; None where none are stored, or no snippet has sound."""
     if spec is None or not store.path(spec, video_id).is_file():
         return None
-    return store.read(spec, video_id)
+    track = store.read(spec, video_id)
+    return track if track.states is None or heard_rows(track.states).any() else None
 
 
 @torch.inference_mode()
@@ -28,7 +30,7 @@ def score_track(
     """Score every snippet of one video; crops (crops, T, D) are scored one by one and averaged.
 
     ``head`` must be in evaluation mode; each window of at most ``window`` snippets is scored on its own. ``audio`` are
-    the features of the sound, for heads that use it: as many snippets, without crops; None for a silent video.
+    the features of the sound, for heads that use it: as many snippets, without crops; None for a video without sound.
     """
     if audio is not None and audio.data.shape[-2] != track.grid.num_snippets:
         raise DataError(
@@ -51,13 +53,14 @@ def score_track(
 def _sound(
     head: Any, audio: FeatureTrack | None, start: int, end: int, rows: torch.Tensor
 ) -> tuple[torch.Tensor | None, ...]:
-    """(audio (crops, T, Da), has_audio (crops,)) of one window, the same for every crop; () for heads without audio.
+    """(audio (crops, T, Da), has_audio (crops, T)) of one window, the same for every crop; () for heads without audio.
 
-    A silent video is given as in training: zeros, and ``has_audio`` False.
+    Snippets without sound are given as in training: zeros, and ``has_audio`` False.
     """
     if audio is None:
         dim = getattr(getattr(head, "audio_input", None), "input_dim", 0)  # of heads that take audio
-        return (rows.new_zeros(*rows.shape[:2], dim), rows.new_zeros(len(rows), dtype=torch.bool)) if dim else ()
+        return (rows.new_zeros(*rows.shape[:2], dim), rows.new_zeros(rows.shape[:2], dtype=torch.bool)) if dim else ()
     data = audio.data[0] if audio.data.ndim == 3 else audio.data
     sound = torch.from_numpy(data[start:end].astype(np.float32)).to(rows.device).expand(len(rows), -1, -1)
-    return sound, torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+    heard = np.ones(len(data), dtype=np.bool_) if audio.states is None else heard_rows(audio.states)
+    return sound, torch.from_numpy(heard[start:end]).to(rows.device).expand(len(rows), -1)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vadpipe.errors import SpecMismatch, UsageError
 from vadpipe.extractors.clip_vit import ClipVitB16, tokenize
+from vadpipe.extractors.weights import is_named
 from vadpipe.models.text_tower import TextTower
 from vadpipe.spec import FeatureSpec
 
@@ -58,7 +59,7 @@ def text_inputs(texts: Sequence[str], spec: FeatureSpec, weights: str | None) ->
 
 def _text_encoder(spec: FeatureSpec, weights: str | None, device: str) -> tuple[ClipVitB16, str]:
     chosen = weights or (spec.weights if spec.stream == "clip" else "openai")
-    if spec.stream == "clip" and weights is None and not spec.named_weights:
+    if spec.stream == "clip" and weights is None and not is_named(spec.weights):
         raise UsageError(f"the features were made with weights {spec.weights}; pass --weights with that file")
     encoder = ClipVitB16(weights=chosen, device=device)
     if spec.stream == "clip" and encoder.spec(spec.frames_per_snippet, "", "").weights_sha256 != spec.weights_sha256:

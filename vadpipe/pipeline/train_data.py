@@ -15,6 +15,7 @@ from vadpipe.manifest import VideoRecord
 from vadpipe.pipeline.project import find_annotations, find_labels, find_spec, seen_parts, stored_records, with_truth
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
+from vadpipe.track_file import has_sound, read_attributes
 from vadpipe.tracks import NORMAL
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class TrainingData:
     train, val, test
         Records that have features, with their true intervals where those are known. val may be empty.
     audio_spec
-        Features of the sound where the head uses them; videos without them count as silent.
+        Features of the sound where the head uses them; videos without them count as videos without sound.
     teacher
         The head that teaches, on the CPU; None for no distillation.
     """
@@ -93,7 +94,7 @@ def find_training_data(request: TrainRequest, say: Callable[[str], None] | None 
         train, missing = stored_records(train, store, teacher.spec)
         notes += [f"{len(missing)} training videos lack the teacher's features and are left out"] if missing else []
     for listened in {item.digest: item for item in (audio_spec, teacher and teacher.audio_spec) if item}.values():
-        notes += _silent(store, listened, [*train, *val])
+        notes += _without_sound(store, listened, [*train, *val])
     if spec.untrained:
         notes.append("the features come from an encoder with random weights")
     for note in notes:
@@ -146,13 +147,20 @@ def _teachers_notes(
     return notes
 
 
-def _silent(store: FeatureStore, spec: FeatureSpec, records: Sequence[VideoRecord]) -> list[str]:
-    """Say how many videos have no audio features; :class:`DataError` where none has any."""
+def _without_sound(store: FeatureStore, spec: FeatureSpec, records: Sequence[VideoRecord]) -> list[str]:
+    """Say how many videos have no sound; :class:`DataError` where none has any."""
     ids = set(store.ids(spec))
-    silent = sum(record.id not in ids for record in records)
-    if silent == len(records):
-        raise DataError(f"none of the {silent} videos has {spec.folder} features; extract or import the audio stream")
-    return [f"{silent} of {len(records)} videos have no {spec.folder} features and count as silent"] if silent else []
+    stored = [record.id for record in records if record.id in ids]
+    if not stored:
+        raise DataError(
+            f"none of the {len(records)} videos has {spec.folder} features; extract or import the audio stream"
+        )
+    heard = sum(has_sound(read_attributes(store.path(spec, name))[1]) for name in stored)
+    if not heard:
+        raise DataError(f"none of the {len(records)} videos has sound in its {spec.folder} features; train without it")
+    parts = (len(records) - len(stored), f"no {spec.folder} features"), (len(stored) - heard, "no snippet with sound")
+    said = " and ".join(f"{count} of {len(records)} videos have {what}" for count, what in parts if count)
+    return [f"{said}: they count as videos without sound"] if said else []
 
 
 def _checked_classes(classes: tuple[str, ...], records: Sequence[VideoRecord]) -> tuple[str, ...]:

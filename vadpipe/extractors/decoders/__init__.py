@@ -10,9 +10,12 @@ Legend: H, W a frame as displayed (rotation applied); N presented frames.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -26,17 +29,36 @@ from vadpipe.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """Where a decoder lives: its module, the distribution whose version counts, and what installs it."""
+    """Where a decoder lives: its module, the distribution whose version counts, and what installs it.
+
+    memory_bytes
+        Address space that importing it takes, which is added to the limit of its process.
+    missing
+        What to tell where it is installed but cannot be imported; set where that depends on the system.
+    """
 
     module: str
     distribution: str
     install: str
+    memory_bytes: int = 0
+    missing: str = ""
 
 
 DECODERS: MappingProxyType[str, Decoder] = MappingProxyType(
     {
         "pyav": Decoder("vadpipe.extractors.decoders.pyav", "av", "pip install av"),
         "decord": Decoder("vadpipe.extractors.decoders.decord", "decord", "pip install 'vadpipe[decord]'"),
+        "torchcodec": Decoder(
+            "vadpipe.extractors.decoders.torchcodec",
+            "torchcodec",
+            "pip install 'vadpipe[torchcodec]'",
+            memory_bytes=4 * 1024**3,  # 3.5 GiB with a CUDA build of torch, mostly libraries that are only mapped
+            missing=(
+                "decoder 'torchcodec' cannot load FFmpeg's shared libraries (versions 4 to 9), which it does not bring "
+                "along. Install them: on Debian and Ubuntu with `apt-get install --yes ffmpeg`, with conda by "
+                "`conda install --channel conda-forge ffmpeg`; or use the decoder pyav, which brings its own."
+            ),
+        ),
     }
 )
 """Name -> decoder. ``pyav`` is the default; reasons and figures: docs/decisions/0003-decoding.md."""
@@ -47,7 +69,8 @@ class Job:
     """What a decoder is asked for.
 
     sampled
-        Called once with the number of frames N, gives the (T,) sorted indices of the frames that are wanted.
+        Called once with the number of frames N, gives the sorted indices of the frames that are wanted: one per
+        snippet, all N, or none (then no picture need be handed over).
     audio_rate
         Hz of the wanted mono audio; 0: none wanted.
     max_pixels, max_duration_s
@@ -102,10 +125,16 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """Mono float32 samples; ``start`` counts samples from the first presented video frame on."""
+    """Mono float32 samples; ``start`` counts samples from the first presented video frame on.
+
+    hole
+        Empty for sound of the file; ``absent`` for zeros where the file has none, ``undecodable`` for zeros in place of
+        what is damaged.
+    """
 
     start: int
     samples: NDArray[np.float32]
+    hole: str = ""
 
 
 @dataclass(slots=True)
@@ -146,6 +175,28 @@ def open_source(module: str, job: Job) -> Source:
     """
     opener: Any = import_module(module).open_source
     return cast(Source, opener(job))
+
+
+def check_loads(name: str) -> None:
+    """UsageError where a decoder is installed, but its libraries cannot be loaded; tried once, in a process apart."""
+    if reason := why_not_loaded(name):
+        raise UsageError(reason)
+
+
+@cache
+def why_not_loaded(name: str) -> str:
+    """Why a decoder that depends on the system's libraries cannot be imported; empty where it can."""
+    decoder = lookup(name)
+    if not decoder.missing:
+        return ""
+    code = f"import {decoder.module}"
+    tried = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+    if not tried.returncode:
+        return ""
+    last = tried.stderr.strip().splitlines()[-1:]
+    if decoder.missing in tried.stderr or not last:
+        return decoder.missing
+    return f"decoder {name!r} cannot be imported ({last[0]}). Install it with: {decoder.install}"
 
 
 def lookup(name: str) -> Decoder:

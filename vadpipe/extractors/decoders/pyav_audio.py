@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, cast
@@ -11,20 +10,17 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from numpy.typing import NDArray
 
 from vadpipe.extractors.decoders import Sound, Tally
-
-_GAP_S = Fraction(1, 20)
-"""Seconds by which timestamps and the count of samples may differ (encoder delay, rounding) before silence fills in."""
+from vadpipe.extractors.decoders.sound_line import SoundLine
 
 
 class AudioTrack:
     """Decodes, resamples and places the first audio stream; without one, or with ``rate`` 0, it yields nothing.
 
     Sample 0 belongs to the first presented picture (``start_s`` on the container's clock): earlier sound is cut off,
-    a later start and gaps are filled with zeros, and what lies beyond the pictures' ``length_s`` is cut off. Channels
-    are averaged: swresample's own mixdown of floating point sound to mono comes out 3 dB louder.
+    a later start and gaps are filled with zeros (and say so), and what lies beyond the pictures' ``length_s`` is cut
+    off. Channels are averaged: swresample's own mixdown of floating point sound to mono comes out 3 dB louder.
     """
 
     def __init__(self, stream: AudioStream | None, rate: int, start_s: Fraction, length_s: float, tally: Tally) -> None:
@@ -32,10 +28,8 @@ class AudioTrack:
         self.stream_rate = stream.codec_context.sample_rate if stream is not None and stream.codec_context else 0
         self._rate = rate
         self._start_s = start_s
-        self._end = math.ceil(length_s * rate)
+        self._line = SoundLine(rate, length_s)
         self._tally = tally
-        self._position = 0  # next sample to be yielded; negative: before the first picture
-        self._placed = False
         self._damaged = 0
         self._resampler: av.AudioResampler | None = None
         tally.audio_state = "absent" if stream is None else "present"
@@ -58,7 +52,8 @@ class AudioTrack:
         for frame in self._decode(None):
             yield from self._convert(frame)
         yield from self._drain()
-        if not self._placed:
+        yield from self._line.finish()
+        if not self._line.placed:
             self._tally.audio_state = "undecodable"
         if self._damaged:
             self._tally.warnings.append(f"{self._damaged} damaged audio packets were skipped")
@@ -73,6 +68,9 @@ class AudioTrack:
             raise
         except av.error.FFmpegError:
             self._damaged += 1
+            timed = packet is not None and packet.pts is not None and packet.time_base is not None
+            end_s = (packet.pts + (packet.duration or 0)) * packet.time_base - self._start_s if timed else None
+            self._line.lose(end_s)
             return []
 
     def _convert(self, frame: av.AudioFrame) -> Iterator[Sound]:
@@ -93,26 +91,16 @@ class AudioTrack:
             self._resampler = None
 
     def _place(self, frame: av.AudioFrame) -> Iterator[Sound]:
-        """Start at the frame's time; later on fill a gap between timestamps and samples with silence."""
-        if frame.pts is None or frame.time_base is None:
-            self._placed = True
-            return
-        wanted = min(round((frame.pts * frame.time_base - self._start_s) * self._rate), self._end)
-        if self._placed and wanted - self._position <= _GAP_S * self._rate:
-            return
-        if not self._placed:
-            self._position = min(wanted, 0)
-            self._placed = True
-        yield from self._drain()
-        yield from self._emit(np.zeros(max(wanted - self._position, 0), np.float32))
+        """Start at the frame's time; later on fill a gap between timestamps and samples with zeros."""
+        time_s = None
+        if frame.pts is not None and frame.time_base is not None:
+            time_s = frame.pts * frame.time_base - self._start_s
+        until = self._line.hole_before(time_s)
+        if until is not None:
+            yield from self._drain()
+            yield from self._line.fill(until)
 
     def _sounds(self, frames: list[av.AudioFrame | None] | list[av.AudioFrame]) -> Iterator[Sound]:
         for frame in frames:
             if frame is not None and frame.samples:
-                yield from self._emit(frame.to_ndarray().mean(axis=0, dtype=np.float32))
-
-    def _emit(self, samples: NDArray[np.float32]) -> Iterator[Sound]:
-        start, self._position = self._position, self._position + len(samples)
-        kept = samples[max(-start, 0) : max(self._end - start, 0)]
-        if len(kept):
-            yield Sound(max(start, 0), kept)
+                yield from self._line.emit(frame.to_ndarray().mean(axis=0, dtype=np.float32))

@@ -8,6 +8,7 @@ more: there, decoded frames are counted.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -16,20 +17,22 @@ from typing import cast
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vadpipe.errors import VideoTooLarge, VideoUnreadable
 from vadpipe.extractors.decoders import Job, Tally
+from vadpipe.extractors.decoders.nal_units import Kind, classifier, settle
+from vadpipe.extractors.decoders.pyav_file import data_packets, decode, open_file, video_stream
 from vadpipe.extractors.decoders.timeline import Timeline, of_timestamps
-
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
-"""Demuxers that may run. Playlists and scripts of other files (hls, dash, concat, image2, …) are not among them."""
 
 _BROADCAST = frozenset({"mpegts", "mpeg"})
 _COUNTED_CODECS = frozenset({"vp8"})
-_MAX_DEMUX_FAILURES = 64
+_REEL_BYTES = 24 * 1024**2
+"""How much of a file is kept between the two passes, where that is all of it."""
+
+_PACKET_BYTES = 1024
+"""What a packet takes besides its data, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,9 @@ class PacketIndex:
         True where timestamps say nothing, so that a frame's index is how many frames came before it.
     from_frames
         True where packets are not enough: :func:`index_frames` has to look, or has looked, at decoded frames.
+    order, kinds
+        Timestamps of all packets in decoding order (None: hidden), and what each means for the others, see
+        :mod:`vadpipe.extractors.decoders.nal_units`; kinds are empty where packets are not looked into.
     """
 
     pts: NDArray[np.int64]
@@ -48,6 +54,8 @@ class PacketIndex:
     hints: tuple[Fraction | None, ...]
     counted: bool
     from_frames: bool
+    order: list[int | None] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
 
     @property
     def start_s(self) -> Fraction:
@@ -68,6 +76,7 @@ class _Seen:
 
     broadcast: bool
     pts: list[int | None] = field(default_factory=list)
+    order: list[int | None] = field(default_factory=list)
     last_pts: int | None = None
     last_duration: int = 0
     packets: int = 0
@@ -75,6 +84,7 @@ class _Seen:
 
     def add(self, packet: av.Packet[VideoStream]) -> None:
         self.packets += 1
+        self.order.append(None if packet.is_discard else packet.pts)
         if self.broadcast and packet.is_keyframe and not self.started:
             # What comes before the first key frame of a recording that was joined midway can never be shown. Not so
             # in files with an index: there, a first packet that is no key frame is a damaged one.
@@ -87,103 +97,76 @@ class _Seen:
             self.last_pts, self.last_duration = packet.pts, packet.duration or 0
 
 
-def open_file(job: Job) -> InputContainer:
-    """Open a local file in one of :data:`FORMATS`; VideoUnreadable otherwise."""
-    # "file:" and an absolute path: ids that start with '-' or hold ':' are names here, not options or protocols
-    url = f"file:{job.path.absolute()}"
-    whitelist = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-    # What FFmpeg logs says why it refuses a file. Later on its log stays off: it costs Python's lock at every line.
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        return av.open(url, container_options=whitelist, metadata_errors="replace")
-    except av.error.MemoryError:
-        raise
-    except av.error.FFmpegError as error:
-        raise VideoUnreadable(f"{job.path}: {_why_not_opened(error)}") from error
-    finally:
-        av.logging.set_level(None)
+class Reel:
+    """An opened file for decoding: its packets as the first pass kept them, or read from the file.
 
+    Clips of some minutes fit into :data:`_REEL_BYTES`; for them opening and demuxing a second time would cost more.
+    """
 
-def _why_not_opened(error: av.error.FFmpegError) -> str:
-    said = str(error)
-    if "whitelist" in said:
-        return f"this container format is not opened, only {FORMATS.replace(',', ', ')}. Convert the file first."
-    if "moov atom not found" in said:
-        return "its index (moov) is missing: the recording or the download was cut off, or it is no video at all."
-    if isinstance(error, av.error.EOFError):
-        return "it ends before its first frame. Download or record it again."
-    return f"not a readable video ({error.strerror}). Check the file with another player, or convert it."
+    def __init__(self, job: Job) -> None:
+        self.container = open_file(job)
+        self.stream = video_stream(self.container, job)
+        self._job = job
+        self._kept: deque[av.Packet[av.stream.Stream]] | None = None
+        self._room = _REEL_BYTES
 
+    def first_pass(self, *streams: av.stream.Stream) -> Iterator[av.Packet[av.stream.Stream]]:
+        """All packets, which are kept while they are small."""
+        self._kept = deque()
+        for packet in data_packets(self.container, *streams):
+            self._job.beat()
+            self._room -= packet.size + _PACKET_BYTES
+            if self._room < 0:
+                self._kept = None
+            elif self._kept is not None:
+                self._kept.append(packet)
+            yield packet
 
-def video_stream(container: InputContainer, job: Job) -> VideoStream:
-    """The first video stream that is no cover picture, set to one thread; VideoUnreadable, VideoTooLarge."""
-    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-    if not streams:
-        raise VideoUnreadable(f"{job.path}: it has no video stream. Give a file that holds moving pictures.")
-    stream = streams[0]
-    context = cast("av.VideoCodecContext | None", stream.codec_context)
-    if context is None:
-        raise VideoUnreadable(f"{job.path}: no decoder for its codec in PyAV. Convert it, for example to H.264.")
-    check_size(job, context.width, context.height)
-    context.thread_count = 1
-    return stream
+    def after_first_pass(self) -> Reel:
+        """Itself where it kept the packets, else the file opened anew."""
+        if self._kept is not None:
+            return self
+        self.container.close()
+        return Reel(self._job)
 
-
-def check_size(job: Job, width: int, height: int) -> None:
-    """VideoTooLarge for a frame over the cap."""
-    if width * height > job.max_pixels:
-        raise VideoTooLarge(
-            f"{job.path}: {width} x {height} pixels, {job.max_pixels} are allowed in a frame. "
-            "Scale it down, or raise max_pixels."
-        )
-
-
-def data_packets(container: InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet[av.stream.Stream]]:
-    """All packets that hold data; a demuxer that fails is asked again, but not for ever."""
-    failures = 0
-    while failures < _MAX_DEMUX_FAILURES:
-        try:
-            for packet in container.demux(*streams):
-                if packet.size:  # empty ones would make the decoder flush
-                    failures = 0
-                    yield packet
-        except av.error.InvalidDataError:
-            failures += 1
-        else:
+    def play(self, *streams: av.stream.Stream) -> Iterator[av.Packet[av.stream.Stream]]:
+        """All packets of the video and of ``streams``, once."""
+        if self._kept is None:
+            yield from data_packets(self.container, self.stream, *streams)
             return
+        while self._kept:
+            yield self._kept.popleft()
 
 
-def decode(stream: VideoStream, packet: av.Packet[av.stream.Stream] | None, tally: Tally) -> list[av.VideoFrame]:
-    """Frames that one packet (None: the end) sets free; none where it is damaged, which is counted."""
-    try:
-        return stream.codec_context.decode(cast("av.Packet[VideoStream] | None", packet))
-    except av.error.MemoryError:
-        raise
-    except av.error.FFmpegError:
-        tally.corrupt_packets += 1
-        return []
-
-
-def index_packets(job: Job, tally: Tally) -> PacketIndex:
+def index_packets(job: Job, tally: Tally) -> tuple[PacketIndex, Reel]:
     """Demux the whole file and check its size and duration against the caps; see :class:`PacketIndex`."""
-    with closing(open_file(job)) as container:
-        stream = video_stream(container, job)
-        seen = _Seen(container.format.name in _BROADCAST)
-        for packet in data_packets(container, stream):
-            job.beat()
+    reel = Reel(job)
+    container, stream = reel.container, reel.stream
+    context = stream.codec_context
+    classify = classifier(context.name, context.extradata)
+    seen, kinds = _Seen(container.format.name in _BROADCAST), []
+    for packet in reel.first_pass(stream, *container.streams.audio[: int(job.audio_rate > 0)]):
+        if packet.stream_index == stream.index:
             seen.add(cast("av.Packet[VideoStream]", packet))
-        if container.format.name.startswith("mov") and seen.packets < stream.frames:
-            tally.missing_frames = stream.frames - seen.packets
-            tally.warnings.append(f"the file ends early: {tally.missing_frames} of {stream.frames} frames are missing")
-        known = sorted({pts for pts in seen.pts if pts is not None})
-        unique = len(known) == len(seen.pts)
-        counted = not unique or container.format.name == "avi"
-        from_frames = counted or stream.codec_context.name in _COUNTED_CODECS
-        hints = (stream.average_rate, stream.guessed_rate, stream.base_rate)
-        pts = np.array(known if unique else range(len(seen.pts)), dtype=np.int64)
-        index = PacketIndex(pts, cast(Fraction, stream.time_base), seen.last_duration, hints, counted, from_frames)
+            kinds.append(Kind.NEEDED if classify is None else classify(memoryview(packet)))
+    if container.format.name.startswith("mov") and seen.packets < stream.frames:
+        tally.missing_frames = stream.frames - seen.packets
+        tally.warnings.append(f"the file ends early: {tally.missing_frames} of {stream.frames} frames are missing")
+    known = sorted({pts for pts in seen.pts if pts is not None})
+    unique = len(known) == len(seen.pts)
+    counted = not unique or container.format.name == "avi"
+    index = PacketIndex(
+        pts=np.array(known if unique else range(len(seen.pts)), dtype=np.int64),
+        time_base=cast(Fraction, stream.time_base),
+        last_duration=seen.last_duration,
+        hints=(stream.average_rate, stream.guessed_rate, stream.base_rate),
+        counted=counted,
+        from_frames=counted or context.name in _COUNTED_CODECS,
+        order=seen.order,
+        kinds=[] if classify is None else settle(kinds),
+    )
     _check_duration(job, index)
-    return index
+    return index, reel.after_first_pass()
 
 
 def _check_duration(job: Job, index: PacketIndex) -> None:

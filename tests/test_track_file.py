@@ -1,0 +1,70 @@
+"""States of sound in the feature file: written, verified, and no burden to files that have none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.test_sound import STATES, TRACK
+from vadpipe.errors import TrackDamaged
+from vadpipe.spec import FeatureSpec
+from vadpipe.store import FeatureStore
+from vadpipe.track_file import has_sound, read_attributes
+from vadpipe.tracks import FeatureTrack, TimeGrid
+
+
+def digest_of(store: FeatureStore, track: FeatureTrack) -> str:
+    return str(read_attributes(store.path(track.spec, track.video_id))[1]["content_sha256"])
+
+
+def test_states_are_written_and_read(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    path = store.write(TRACK)
+    read = store.read(TRACK.spec, "clip").states
+    assert read is not None
+    assert read.dtype == np.uint8
+    assert read.tolist() == STATES.tolist()
+    with h5py.File(path) as file:
+        assert file["state"][()].tolist() == STATES.tolist()
+        assert file.attrs["heard_rows"] == 2
+    assert has_sound(read_attributes(path)[1])
+    nothing = replace(TRACK, data=np.zeros_like(TRACK.data), states=np.full(5, 2, np.uint8), video_id="nothing")
+    assert not has_sound(read_attributes(store.write(nothing))[1])
+
+
+def test_the_digest_covers_states_and_stays_what_it_was_without_them(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    plain = FeatureTrack(
+        np.arange(6, dtype=np.float32).reshape(3, 2),
+        TimeGrid(Fraction(30000, 1001), 40),
+        FeatureSpec("clip", 2, "test", "random:0"),
+        "plain",
+    )
+    store.write(plain)
+    # as written before there were states
+    assert digest_of(store, plain) == "789ec1eae142562a6d6235c0a9fb6d2cfa66f353af2655ea42713d28d2fc511c"
+    assert has_sound(read_attributes(store.path(plain.spec, "plain"))[1])
+    store.write(TRACK)
+    first = digest_of(store, TRACK)
+    store.write(replace(TRACK, states=np.array([1, 1, 2, 3, 2], np.uint8)))
+    assert digest_of(store, TRACK) != first
+
+
+@pytest.mark.parametrize("what", ["changed", "removed", "added"])
+def test_states_that_are_not_those_that_were_written_are_noticed(what: str, tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    path = store.write(replace(TRACK, states=None) if what == "added" else TRACK)
+    with h5py.File(path, "r+") as file:
+        if what == "changed":
+            file["state"][0] = 1
+        elif what == "removed":
+            del file["state"]
+        else:
+            file.create_dataset("state", data=STATES)
+    with pytest.raises(TrackDamaged, match="does not match its digest"):
+        store.read(TRACK.spec, "clip")

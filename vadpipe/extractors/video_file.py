@@ -1,0 +1,32 @@
+"""What can be said against a file before any decoder sees it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from vadpipe.errors import UsageError, VideoUnreadable
+
+
+def check_file(path: Path) -> None:
+    """Refuse, before any process is started, what cannot be a video file.
+
+    Errors: UsageError where there is none; VideoUnreadable for a folder, pipe or device, an empty file and a text file.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+            raise VideoUnreadable(f"{path}: it is {kind}. Give a regular file.")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            start = file.read(1024)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file. Check the path.") from error
+    except (OSError, ValueError) as error:
+        raise VideoUnreadable(f"{path}: it cannot be read ({error}). Check the path and its permissions.") from error
+    if not start:
+        raise VideoUnreadable(f"{path}: the file is empty (0 bytes). Download or record it again.")
+    if all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in start):
+        raise VideoUnreadable(f"{path}: it is a text file, not a video. It begins with {start[:40]!r}.")

@@ -1,0 +1,111 @@
+"""From what a decoder hands over to items that encoders take: pictures, snippets of F pictures, windows of sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from vadpipe.errors import VideoUnreadable
+from vadpipe.extractors import media
+from vadpipe.extractors.sound_windows import SoundWindows
+from vadpipe.pipeline.extract_plan import ExtractOptions, Feed, Stream
+from vadpipe.sound import ABSENT, PRESENT, UNDECODABLE
+from vadpipe.tracks import TimeGrid
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """What becomes one row of each of the streams at the places ``streams``.
+
+    parts
+        One picture, the F pictures of a snippet, or one window of sound; arrays of numpy or tensors of a GPU. Empty
+        where there is no sound to encode.
+    state
+        Of a window of sound, an index into :data:`vadpipe.sound.SOUND_STATES`.
+    """
+
+    path: Path
+    streams: tuple[int, ...]
+    row: int
+    parts: tuple[Any, ...]
+    state: int = PRESENT
+
+
+class Reader(Protocol):
+    """What a decoder of either device is, once it is entered."""
+
+    @property
+    def clip(self) -> Any:
+        """Facts about the file."""
+
+    @property
+    def grid(self) -> TimeGrid:
+        """Its snippets."""
+
+    @property
+    def report(self) -> media.MediaReport:
+        """The outcome, after the last item."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Frames (with row, image and view) and chunks of sound."""
+
+
+def open_reader(path: Path, request: media.Request, options: ExtractOptions) -> AbstractContextManager[Reader]:
+    """A decoder for one video on the device that the options name; VideoUnreadable where the file is gone."""
+    if not path.exists():
+        raise VideoUnreadable(f"{path}: no such file; removed meanwhile, or a dangling link")
+    if options.decode_device == "cpu":
+        return media.open_media(path, request, decoder=options.decoder, limits=options.limits)
+    from vadpipe.extractors.cuda_decode import open_device
+
+    return open_device(path, request, device=options.decode_device, limits=options.limits)
+
+
+def assemble(path: Path, reader: Reader, feed: Feed, streams: tuple[Stream, ...]) -> Iterator[Item]:
+    """Items in the order in which they become whole."""
+    pictures = [_Snippets(streams[places[0]].extractor.needs.frames) for places in feed.by_view]
+    windows = {seconds: SoundWindows(reader.grid, feed.request.audio_rate, seconds) for seconds in feed.by_window}
+    for given in reader:
+        if isinstance(given, media.AudioChunk):
+            for seconds, maker in windows.items():
+                yield from _heard(path, feed.by_window[seconds], maker.feed(given))
+        elif (whole := pictures[given.view].feed(given.row, given.image)) is not None:
+            yield Item(path, feed.by_view[given.view], *whole)
+    for streams_of_view, snippets in zip(feed.by_view, pictures, strict=True):
+        if (whole := snippets.finish()) is not None:
+            yield Item(path, streams_of_view, *whole)
+    for seconds, maker in windows.items():
+        yield from _heard(path, feed.by_window[seconds], maker.finish(reader.report.audio_state))
+
+
+class _Snippets:
+    """Collects the pictures of one snippet after the other; one that is too short repeats its last picture."""
+
+    def __init__(self, frames: int) -> None:
+        self._frames = frames
+        self._row = 0
+        self._parts: list[Any] = []
+
+    def feed(self, row: int, image: Any) -> tuple[int, tuple[Any, ...]] | None:
+        """Row and pictures of the snippet that this picture makes whole, if any."""
+        if self._parts and row != self._row:
+            raise VideoUnreadable(f"snippet {self._row} has {len(self._parts)} of {self._frames} frames in its middle")
+        self._row = row
+        self._parts.append(image)
+        return self.finish() if len(self._parts) == self._frames else None
+
+    def finish(self) -> tuple[int, tuple[Any, ...]] | None:
+        """The same for the last snippet of the video, filled up."""
+        if not self._parts:
+            return None
+        parts = (*self._parts, *self._parts[-1:] * (self._frames - len(self._parts)))
+        self._parts = []
+        return self._row, parts
+
+
+def _heard(path: Path, streams: tuple[int, ...], windows: Iterable[tuple[int, Any, int]]) -> Iterator[Item]:
+    for row, window, state in windows:
+        yield Item(path, streams, row, () if state in (ABSENT, UNDECODABLE) else (window,), state)

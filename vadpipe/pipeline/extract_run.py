@@ -1,0 +1,97 @@
+"""What ``vadpipe extract`` does around :func:`vadpipe.pipeline.extract.extract`: streams, weights, devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from vadpipe.errors import UsageError
+from vadpipe.extractors import EXTRACTORS, SNIPPET_FRAMES, Extractor, create, media
+from vadpipe.extractors.cuda_decode import check_device
+from vadpipe.pipeline.extract import ExtractOptions, ExtractSummary, Outcome, Step
+from vadpipe.pipeline.extract_devices import extract_on
+from vadpipe.store import FeatureStore
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractRequest:
+    """Id -> file of the videos, and the command's options.
+
+    streams, weights
+        Names of :data:`vadpipe.extractors.EXTRACTORS`; stream -> choice of weights, for each of them.
+    batch_size
+        Items each network sees at once; None: what suits it.
+    devices
+        Of the encoders, e.g. ``("cuda:0", "cuda:1")``; a process each where there are several.
+    decode_device
+        ``cpu``, or ``cuda``: each device decodes for itself.
+    """
+
+    videos: Mapping[str, Path]
+    out: Path
+    streams: tuple[str, ...] = ("clip",)
+    weights: Mapping[str, str] = field(default_factory=dict)
+    dtype: str = "float32"
+    crops: str = "center"
+    batch_size: int | None = None
+    frames_per_snippet: int = 16
+    decoder: str = "pyav"
+    decode_device: str = "cpu"
+    jobs: int = 2
+    devices: tuple[str, ...] = ("cpu",)
+
+
+def check_request(streams: tuple[str, ...], frames_per_snippet: int, decoder: str, decode_device: str) -> None:
+    """Raise :class:`UsageError` for what is wrong whatever the weights and devices are; imports no torch."""
+    if unknown := [name for name in streams if name not in EXTRACTORS]:
+        raise UsageError(f"--streams: got {', '.join(unknown)}, expected some of {', '.join(EXTRACTORS)}")
+    if not streams or len(set(streams)) < len(streams):
+        raise UsageError(f"--streams: got {', '.join(streams) or 'none'}, expected each stream once")
+    for name in streams:
+        if SNIPPET_FRAMES.get(name, frames_per_snippet) != frames_per_snippet:
+            raise UsageError(
+                f"--stride {frames_per_snippet}: {name} takes all frames of a snippet and was trained on "
+                f"{SNIPPET_FRAMES[name]}; use --stride {SNIPPET_FRAMES[name]}, or extract it apart from the others"
+            )
+    check_device(decoder, decode_device)
+    media.decoder_version(decoder)
+
+
+def build_extractors(
+    device: str,
+    streams: tuple[str, ...],
+    weights: Mapping[str, str],
+    dtype: str,
+    crops: str,
+    batch_size: int | None,
+) -> list[Extractor]:
+    """The encoders of ``streams`` on ``device``; arguments and errors as of :func:`vadpipe.extractors.create`."""
+    return [
+        create(name, weights=weights.get(name), device=device, dtype=dtype, crops=crops, batch_size=batch_size)
+        for name in streams
+    ]
+
+
+def extract_run(
+    request: ExtractRequest,
+    notify: Callable[[Outcome], None] | None = None,
+    on_step: Callable[[Step], None] | None = None,
+) -> ExtractSummary:
+    """Extract what is missing; arguments and errors as of :func:`vadpipe.pipeline.extract_devices.extract_on`."""
+    check_request(request.streams, request.frames_per_snippet, request.decoder, request.decode_device)
+    if request.decode_device == "cuda" and not all(device.startswith("cuda") for device in request.devices):
+        raise UsageError("--decode-device cuda: pictures stay on the GPU, so the encoders must be there: --device cuda")
+    build = partial(
+        build_extractors,
+        streams=request.streams,
+        weights=dict(request.weights),
+        dtype=request.dtype,
+        crops=request.crops,
+        batch_size=request.batch_size,
+    )
+    options = ExtractOptions(
+        request.frames_per_snippet, request.decoder, request.jobs, decode_device=request.decode_device
+    )
+    return extract_on(request.devices, build, request.videos, FeatureStore(request.out), options, notify, on_step)
