@@ -43,7 +43,7 @@ KINDS = {
 
 
 def make(path: Path, kind: Kind, frames: int, folder: Path | None) -> Path:
-    """Write a video of that kind and many frames, unless it is there already: LOOP different ones, then the same again."""
+    """Write a video of that kind, unless it is there already: LOOP different frames, then the same again."""
     if path.exists():
         return path
     frames = int(frames * kind.share)
@@ -79,7 +79,7 @@ def _repeat(path: Path, once: Path, frames: int, times: int) -> Path:
             for packet in packets:
                 packet.stream = copy
                 container.mux(packet)
-                packet.time_base = stream.time_base
+                packet.time_base = cast(Fraction, stream.time_base)
                 packet.pts, packet.dts = cast(int, packet.pts) + step, cast(int, packet.dts) + step
     return path
 

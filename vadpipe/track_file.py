@@ -71,7 +71,7 @@ def _content_digest(
 ) -> str:
     told = {name: attributes[name] for name in sorted(attributes) if name not in ("content_sha256", "complete")}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode("utf-8", "surrogatepass"))
-    digest.update(np.ascontiguousarray(data).reshape(-1).view(np.uint8))  # no copy: hours of 2048 columns are large
+    digest.update(np.ascontiguousarray(data).reshape(-1).view(np.uint8).data)  # no copy: it may be large
     digest.update(np.ascontiguousarray(pts, dtype=np.float64).tobytes())
     if states is not None:  # files without states keep the digest that they have
         digest.update(np.ascontiguousarray(states).tobytes())

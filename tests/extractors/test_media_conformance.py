@@ -60,6 +60,21 @@ CASES = {
     "vp9 webm": Case(lambda d: write(d / "a.webm", codec="libvpx-vp9", options={"crf": "30", "b": "0"})),
     "vp8 webm": Case(lambda d: write(d / "a.webm", codec="libvpx", options={"crf": "10", "b": "500k"})),
     "av1": Case(lambda d: write(d / "a.mp4", codec="libsvtav1"), refused_by=("decord",)),
+    "long group, B-pyramid": Case(
+        lambda d: write(d / "a.mp4", 120, keyframes=250, b_frames=5, options={"x264-params": "b-adapt=0:scenecut=0"}),
+        range(120),
+    ),
+    "short groups": Case(lambda d: write(d / "a.mp4", 50, keyframes=7, b_frames=0)),
+    "open groups": Case(
+        lambda d: write(d / "a.mkv", 80, b_frames=4, options={"x264-params": "open-gop=1:b-adapt=0"}), range(80)
+    ),
+    "interlaced": Case(lambda d: write(d / "a.mp4", options={"x264-params": "tff=1"})),
+    "hevc": Case(lambda d: write(d / "a.mp4", codec="libx265", options={"x265-params": "log-level=error"})),
+    "hevc 10 bit mkv": Case(
+        lambda d: write(
+            d / "a.mkv", codec="libx265", pixels="yuv420p10le", options={"x265-params": "log-level=error:bframes=4"}
+        )
+    ),
     "10 bit": Case(lambda d: write(d / "a.mp4", pixels="yuv420p10le")),
     "odd size": Case(lambda d: write(d / "a.mkv", size=(97, 65), pixels="yuv444p")),
     "odd size 420": Case(lambda d: write(d / "a.mkv", size=(97, 65), codec="ffv1")),
@@ -71,6 +86,11 @@ CASES = {
     "3 frames": Case(lambda d: write(d / "a.mp4", 3), range(3)),
     "4 frames": Case(lambda d: write(d / "a.mp4", 4), range(4)),
     "5 frames": Case(lambda d: write(d / "a.mp4", 5), range(5)),
+    "15 frames": Case(lambda d: write(d / "a.mp4", 15), range(15)),
+    "16 frames": Case(lambda d: write(d / "a.mp4", 16), range(16)),
+    "17 frames": Case(lambda d: write(d / "a.mp4", 17), range(17)),
+    "sound is longer": Case(lambda d: write(d / "a.mp4", sound=np.ones((1, 64000), np.float32))),
+    "sound is shorter": Case(lambda d: write(d / "a.mp4", sound=np.ones((1, 8000), np.float32))),
     "edit list": Case(cut, range(62, 80), refused_by=("decord",)),
     "avi": Case(lambda d: write(d / "a.avi"), refused_by=("decord",)),
     "mpeg4 avi": Case(lambda d: write(d / "a.avi", codec="mpeg4"), refused_by=("decord",)),
@@ -135,6 +155,55 @@ def test_the_usual_request_gives_one_picture_per_16_frames(frames: int, decoder:
         np.testing.assert_array_equal(row.image, geometry.apply(full.image, "short224-center224"))
 
 
+VIEWS = (View("full", every_frame=True), View("short256-center224"), View("full"))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("case", [*(name for name in CASES if "frame" in name), "varying mkv", "edit list"])
+def test_several_views_of_one_decode(case: str, decoder: str, tmp_path: Path) -> None:
+    """All frames of each snippet and the sampled ones twice: by frame, then by view, each as if it were alone."""
+    path, numbers = CASES[case].make(tmp_path), CASES[case].numbers
+    if decoder in CASES[case].refused_by:
+        with pytest.raises(VideoUnreadable, match="pyav"):
+            rows_of(path, decoder, Request(views=VIEWS))
+        return
+    rows, report = rows_of(path, decoder, Request(frames_per_snippet=4, offset=1, views=VIEWS))
+    sampled = TimeGrid(Fraction(25), len(numbers), 4).sampled_frames(1).tolist()
+    expected = [(frame, view) for frame in range(len(numbers)) for view in range(3) if not view or frame in sampled]
+    assert [(row.frame, row.view) for row in rows] == expected
+    assert {row.row - row.frame // 4 for row in rows} == {0}
+    assert report.replaced_rows == ()
+    every = {row.frame: row for row in rows if row.view == 0}
+    if case != "varying mkv":
+        assert [row.pts_s for row in every.values()] == pytest.approx([frame / 25 for frame in every])
+    for row in rows:
+        if row.view == 1:
+            np.testing.assert_array_equal(row.image, geometry.apply(every[row.frame].image, "short256-center224"))
+            continue
+        assert read(row.image) == numbers[row.frame]
+        np.testing.assert_array_equal(row.image, every[row.frame].image)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_one_view_or_several_give_the_same_pictures(decoder: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", 70, keyframes=250, b_frames=3)
+    alone = [rows_of(path, decoder, Request(views=(view,)))[0] for view in VIEWS]
+    together, _ = rows_of(path, decoder, Request(views=VIEWS))
+    for number, rows in enumerate(alone):
+        same = [row for row in together if row.view == number]
+        assert [row.frame for row in rows] == [row.frame for row in same]
+        assert all((one.image == other.image).all() for one, other in zip(rows, same, strict=True))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_no_view_at_all_gives_the_facts(decoder: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", 50)
+    rows, report = rows_of(path, decoder, Request(views=()))
+    assert (rows, report.replaced_rows, report.corrupt_packets) == ([], (), 0)
+    assert report.clip == rows_of(path, decoder, Request())[1].clip
+    assert report.grid.num_snippets == 4
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_probe_tells_the_facts_that_decoding_tells(decoder: str, tmp_path: Path) -> None:
     path = write(tmp_path / "a.b.mp4", 20, NTSC)
@@ -195,6 +264,17 @@ def test_a_lost_first_frame_is_replaced_by_the_next_good_one(decoder: str, tmp_p
         return
     rows, report = rows_of(path, decoder, request)
     assert (report.replaced_rows, [read(row.image) for row in rows]) == ((0,), [1, 20, 40])
+
+
+def test_a_row_that_lost_several_frames_is_reported_once(tmp_path: Path) -> None:
+    path = damage(write(tmp_path / "a.mp4", 60, keyframes=1, b_frames=0), [21, 22, 40])
+    rows, report = rows_of(path, "pyav", Request(views=(View("full", every_frame=True), View("full"))))
+    shown = {20: 20, 21: 20, 22: 20, 39: 39, 40: 39}
+    assert report.replaced_rows == (1, 2)
+    assert report.corrupt_packets == 3
+    every = [read(row.image) for row in rows if row.view == 0]
+    assert every == [shown.get(frame, frame) for frame in range(60)]
+    assert [read(row.image) for row in rows if row.view == 1] == [0, 16, 32, 48]
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -85,7 +85,8 @@ class Request:
     offset
         Frame of its snippet that is taken (0 … frames_per_snippet - 1); the last frame where a snippet is shorter.
     views
-        May be empty where only sound is wanted: no picture is then decoded that is not needed for the facts.
+        May be empty where only sound is wanted: no picture is then decoded that is not needed for the facts, and damage
+        to pictures is not looked for.
     audio_rate
         Samples per second of the sound; 0: none wanted.
     """
@@ -138,7 +139,7 @@ class MediaReport:
     """What was read, and what was wrong with it.
 
     corrupt_packets
-        Damaged video packets that were skipped.
+        Damaged video packets that were skipped; those that no wanted frame needs may not have been looked at.
     replaced_rows
         Rows (each once) of which a wanted frame was lost; the nearest earlier good frame stands for it, else the
         nearest later one.

@@ -160,9 +160,7 @@ class Wav2Clip:
 
         A row depends on its window only, bit for bit, whatever B and the window's place in it.
         """
-        rows = item_rows(
-            items, (_SAMPLES,), torch.float32, 1, _uncut, DIM, self.batch_size, self._device, self.network
-        )
+        rows = item_rows(items, (_SAMPLES,), torch.float32, 1, _uncut, DIM, self.batch_size, self._device, self.network)
         return rows[:, 0]
 
     def _state(self) -> dict[str, Tensor]:

@@ -61,7 +61,8 @@ def detect_video(
     """Find the incidents in one video.
 
     The extractors may be passed in to be shared between videos (see :func:`extractor_for`); they are only needed where
-    the store does not hold the features. ``student`` scores a video without sound in place of an audio-visual head.
+    the store does not hold the features. ``student``, of the same picture features, scores a video without sound in
+    place of an audio-visual head.
     """
     specs = _wanted_specs(path, trained, student, options)
     clip, tracks, warnings = _features(path, specs, options, (extractor, audio_extractor))

@@ -142,7 +142,7 @@ class Tally:
     """What went wrong so far, and remarks for the report.
 
     corrupt_packets
-        Damaged video packets that were skipped.
+        Damaged video packets that were skipped; those that no wanted frame needs may not have been looked at.
     lost_frames, missing_frames
         Frames among the N that did not come out; frames that there should have been beyond the N.
     """

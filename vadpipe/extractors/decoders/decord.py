@@ -74,7 +74,8 @@ class DecordSource:
                 f"{job.path}: {duration / 3600:.1f} hours long, {job.max_duration_s / 3600:.1f} are allowed. "
                 "Cut it into pieces, or raise max_duration_s."
             )
-        height, width = self._frame(0).shape[:2]
+        self._first = self._next(0)
+        height, width = self._first.shape[:2]
         if height * width > job.max_pixels:
             raise VideoTooLarge(
                 f"{job.path}: {width} x {height} pixels, {job.max_pixels} are allowed in a frame. "
@@ -91,16 +92,26 @@ class DecordSource:
         )
 
     def items(self) -> Iterator[Picture | Sound]:
-        """Yield the wanted frames only, each already converted, then the sound; see the protocol."""
-        for index in self._job.sampled(self.facts.num_frames).tolist():
-            self._job.beat()
-            yield _picture(index, self._frame(index))
+        """Yield the wanted frames only, each already converted, then the sound; see the protocol.
+
+        All frames up to the last wanted one are read in order: where decord jumps to a key frame, it miscounts the
+        pictures around it that come later in the file but are shown earlier (open groups, x265's default).
+        """
+        wanted = self._job.sampled(self.facts.num_frames).tolist()
+        frame, at = self._first, 0
+        for index in wanted:
+            while at < index:
+                self._job.beat()
+                at += 1
+                frame = self._next(at)
+            yield _picture(index, frame.asnumpy())
         if len(self._sound):
             yield Sound(0, self._sound)
 
-    def _frame(self, index: int) -> NDArray[np.uint8]:
+    def _next(self, index: int) -> Any:
+        """The next frame, which is ``index``, as decord's array."""
         try:
-            return cast("NDArray[np.uint8]", self._reader[index].asnumpy())
+            return self._reader.next()
         except _ERRORS as error:
             raise VideoUnreadable(
                 f"{self._job.path}: decord cannot decode frame {index} ({_said(error)}). "

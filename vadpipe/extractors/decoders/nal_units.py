@@ -85,7 +85,10 @@ def _nal_units(packet: memoryview, length_size: int) -> list[tuple[int, int]]:
     """First two bytes of each NAL unit of a packet; empty where the packet is not made of such units."""
     if not length_size:
         return _annex_b(bytes(packet))
-    units, at, end = [], 0, len(packet)
+    end = len(packet)
+    if end > length_size + 2 and int.from_bytes(packet[:length_size], "big") == end - length_size:
+        return [(packet[length_size], packet[length_size + 1])]  # by far the most frequent: one slice, nothing else
+    units, at = [], 0
     while at + length_size + 2 <= end:
         length = int.from_bytes(packet[at : at + length_size], "big")
         at += length_size

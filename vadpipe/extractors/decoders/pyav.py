@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -146,7 +146,8 @@ class PyavSource:
             place += 1
             if self._sound_only or (drops is not None and self._left_out(drops, place, packet.pts)):
                 continue
-            yield from self._indexed(decode(stream, packet, self.tally))
+            if frames := decode(stream, packet, self.tally):
+                yield from self._indexed(frames)
         if not self._sound_only:
             yield from self._indexed(decode(stream, None, self.tally))
             if drops is not None:
@@ -160,9 +161,12 @@ class PyavSource:
 
     def _pass_over(self, drops: Drops, rank: int) -> None:
         """The next frame is ``rank``: all before it must have come out or be left out."""
-        if self.tally.corrupt_packets or rank < self._next or not all(drops.frames[self._next : rank]):
+        if self.tally.corrupt_packets or (rank != self._next and not self._explained(drops, rank)):
             raise _NotAsPlanned
         self._next = rank + 1
+
+    def _explained(self, drops: Drops, rank: int) -> bool:
+        return rank > self._next and all(drops.frames[self._next : rank])
 
     def _indexed(self, frames: list[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
         drops = self._drops
@@ -188,7 +192,10 @@ class PyavSource:
         return Picture(index, lambda: self._rgb(frame))
 
     def _rgb(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
+        # One thread: starting others for one picture costs more than they save.
         converted = self._reformatter.reformat(frame, format="rgb24", threads=1)
-        upright = cast("NDArray[np.uint8]", converted.to_ndarray())
+        plane, height, width = converted.planes[0], converted.height, converted.width
+        rows = np.frombuffer(cast(Any, plane), np.uint8).reshape(-1, plane.line_size)[:height, : width * 3]
+        upright = rows.reshape(height, width, 3)  # a view of the frame, where its rows follow each other without a gap
         # PyAV reports the display matrix (counterclockwise) and leaves it to the caller.
         return upright if frame.rotation % 90 else np.rot90(upright, frame.rotation // 90)

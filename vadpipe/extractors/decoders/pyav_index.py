@@ -84,17 +84,19 @@ class _Seen:
 
     def add(self, packet: av.Packet[VideoStream]) -> None:
         self.packets += 1
-        self.order.append(None if packet.is_discard else packet.pts)
+        pts = None if packet.is_discard else packet.pts
+        self.order.append(pts)
         if self.broadcast and packet.is_keyframe and not self.started:
             # What comes before the first key frame of a recording that was joined midway can never be shown. Not so
             # in files with an index: there, a first packet that is no key frame is a damaged one.
             self.pts.clear()
             self.started = True
-        if packet.is_discard:
-            return
-        self.pts.append(packet.pts)
-        if packet.pts is not None and (self.last_pts is None or packet.pts > self.last_pts):
-            self.last_pts, self.last_duration = packet.pts, packet.duration or 0
+        if pts is not None:
+            self.pts.append(pts)
+            if self.last_pts is None or pts > self.last_pts:
+                self.last_pts, self.last_duration = pts, packet.duration or 0
+        elif not packet.is_discard:
+            self.pts.append(None)
 
 
 class Reel:
