@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from vadpipe.errors import SpecMismatch, StoreError
+from vadpipe.errors import SpecMismatch, StoreError, UsageError
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -104,6 +104,19 @@ class FeatureSpec:
     def untrained(self) -> bool:
         """True where the encoder had seeded random weights; every output has to say so."""
         return self.weights.startswith("random")
+
+    def require_picture(self) -> None:
+        """Raise :class:`UsageError` where this is sound, which cannot be a head's first stream.
+
+        A first stream is one row of data a snippet; the states of sound, which say where its rows are no data, are
+        known only beside it.
+        """
+        if self.audio_window:
+            raise UsageError(
+                f"{self.folder} are features of sound, which cannot be a head's first stream: its snippets without "
+                f"sound would count as data. Give it beside the picture, as audio_stream = {self.stream!r}; "
+                "an AVadCLIP head with model.modality = 'audio' looks at nothing else"
+            )
 
     def differences(self, other: FeatureSpec) -> dict[str, tuple[Any, Any]]:
         """Field name -> (own value, other's value), for the fields that differ."""

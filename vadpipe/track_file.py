@@ -33,12 +33,12 @@ def write_track(path: Path, track: FeatureTrack) -> None:
     import h5py
 
     grid, data = track.grid, track.data
-    starts = [grid.second_of(int(frame)) for frame in grid.sampled_frames()]
+    starts = grid.edges_s()[:-1]
     with h5py.File(path, "w", locking=False) as file:  # the rename is the lock; HDF5's fails on many network disks
         chunks = (*([1] if data.ndim == 3 else []), min(256, data.shape[-2]), data.shape[-1]) if data.size else None
         file.create_dataset("data", data=data, chunks=chunks, fletcher32=chunks is not None)
         file.create_dataset("frame_index", data=grid.sampled_frames(track.spec.offset))
-        file.create_dataset("pts", data=np.array(starts, dtype=np.float64))
+        file.create_dataset("pts", data=starts)
         attributes = {
             "schema": SCHEMA,
             "id": track.video_id,
@@ -54,7 +54,7 @@ def write_track(path: Path, track: FeatureTrack) -> None:
         if track.states is not None:
             file.create_dataset("state", data=track.states)
             attributes["heard_rows"] = int(heard_rows(track.states).sum())
-        attributes["content_sha256"] = _content_digest(data, np.array(starts), track.states, attributes)
+        attributes["content_sha256"] = _content_digest(data, starts, track.states, attributes)
         for name, value in attributes.items():
             file.attrs[name] = value
         file.flush()

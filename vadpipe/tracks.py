@@ -48,8 +48,7 @@ class TimeGrid:
         if self.boundaries_s:
             if len(self.boundaries_s) != self.num_snippets + 1:
                 raise ValueError(f"boundaries_s: got {len(self.boundaries_s)}, expected {self.num_snippets + 1}")
-            steps = np.diff(self.boundaries_s)
-            if not np.isfinite(self.boundaries_s).all() or (steps <= 0).any():
+            if not np.isfinite(self.boundaries_s).all() or (np.diff(self.boundaries_s) <= 0).any():
                 raise ValueError("boundaries_s must be finite and strictly increasing")
 
     @property
@@ -89,9 +88,15 @@ class TimeGrid:
         """Start of ``frame`` in seconds; ``frame == num_frames`` is the end of the video."""
         if not 0 <= frame <= self.num_frames:
             raise ValueError(f"frame {frame} is not inside [0, {self.num_frames}]")
-        if not self.boundaries_s:
-            return int(frame) * self.fps.denominator / self.fps.numerator  # rounded once, as float(frame / fps) is
-        return float(np.interp(frame, self._boundary_frames(), self.boundaries_s))
+        if self.boundaries_s:
+            return float(np.interp(frame, self._boundary_frames(), self.boundaries_s))
+        return int(frame) * self.fps.denominator / self.fps.numerator  # rounded once, as float(frame / fps) is
+
+    def edges_s(self) -> NDArray[np.float64]:
+        """(T + 1,) seconds: the start of every snippet and the video's end, as :meth:`second_of` has them."""
+        if self.boundaries_s:
+            return np.array(self.boundaries_s)
+        return np.array([self.second_of(frame) for frame in self._boundary_frames().tolist()])
 
     def frame_at(self, second: float) -> int:
         """Frame that is shown at ``second``, clipped to [0, num_frames]; inverse of :meth:`second_of`."""
@@ -269,9 +274,7 @@ class Interval:
 
     def iou(self, other: Interval) -> float:
         """Intersection over union in frames, 0 … 1."""
-        overlap = min(self.end_frame, other.end_frame) - max(self.start_frame, other.start_frame)
-        if overlap <= 0:
-            return 0.0
+        overlap = max(min(self.end_frame, other.end_frame) - max(self.start_frame, other.start_frame), 0)
         union = (self.end_frame - self.start_frame) + (other.end_frame - other.start_frame) - overlap
         return overlap / union
 

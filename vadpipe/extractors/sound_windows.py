@@ -36,7 +36,10 @@ class SoundWindows:
         if rate < 1 or round(rate * window_s) < 1:
             raise ValueError(f"got {rate} Hz and {window_s} s, expected a window of at least one sample")
         self.size = round(rate * window_s)
-        self._grid, self._rate = grid, rate
+        edges_s = grid.edges_s()
+        middles_s = (edges_s[:-1] + edges_s[1:]) / 2
+        # first sample of each window; negative where it begins before the first picture
+        self._starts: list[int] = (np.rint(middles_s * rate).astype(np.int64) - self.size // 2).tolist()
         self._row = 0  # the next to be handed out
         self._position = 0  # the next sample to come
         self._samples = np.zeros(0, np.float32)  # those up to ``_position`` that windows still need
@@ -55,28 +58,22 @@ class SoundWindows:
         kinds = np.where(np.abs(chunk.samples) <= _LOUDEST, _KINDS[chunk.hole], _DAMAGED)
         self._samples = np.concatenate([self._samples, chunk.samples])
         self._kinds = np.concatenate([self._kinds, kinds.astype(np.uint8)])
-        while self._row < self._grid.num_snippets and self._start(self._row) + self.size <= self._position:
+        while self._row < len(self._starts) and self._starts[self._row] + self.size <= self._position:
             yield self._take(_NO_SOUND)
-        needed = self._start(self._row) if self._row < self._grid.num_snippets else self._position
+        needed = self._starts[self._row] if self._row < len(self._starts) else self._position
         surplus = max(needed - (self._position - len(self._samples)), 0)
         self._samples, self._kinds = self._samples[surplus:].copy(), self._kinds[surplus:].copy()
 
     def finish(self, audio_state: str) -> Iterator[Row]:
         """The rows that are left when the sound has ended; ``audio_state`` as of the media report."""
         missing = _DAMAGED if audio_state == "undecodable" else _NO_SOUND
-        while self._row < self._grid.num_snippets:
+        while self._row < len(self._starts):
             yield self._take(missing)
-
-    def _start(self, row: int) -> int:
-        """First sample of a window; negative where it begins before the first picture."""
-        first, last = self._grid.frames_of(row, row + 1)
-        middle_s = (self._grid.second_of(first) + self._grid.second_of(last)) / 2
-        return round(middle_s * self._rate) - self.size // 2
 
     def _take(self, missing: int) -> Row:
         """The next row; ``missing`` is what samples after the last one count as."""
         held = self._position - len(self._samples)
-        start = self._start(self._row) - held
+        start = self._starts[self._row] - held
         part = slice(max(start, 0), max(start + self.size, 0))
         samples, kinds = self._samples[part], self._kinds[part]
         window = np.zeros(self.size, np.float32)

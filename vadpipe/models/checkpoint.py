@@ -119,6 +119,7 @@ def load_head(folder: Path, device: str = "cpu", *, with_tower: bool = False) ->
     try:
         config = run_config(described["config"])
         spec = FeatureSpec.from_mapping(described["spec"])
+        spec.require_picture()
         audio = described.get("audio_spec")
         audio_spec = FeatureSpec.from_mapping(audio) if audio else None
         classes = tuple(str(name) for name in described["classes"])

@@ -151,6 +151,7 @@ def _specs(request: CheckpointRequest, kind: ReleasedKind) -> tuple[FeatureSpec,
     store = FeatureStore(request.features) if request.features is not None else None
     if store is not None:
         spec = find_spec(store, request.stream)
+        spec.require_picture()
     elif request.stream == "clip":
         if request.dtype not in ("float32", "bfloat16"):
             raise UsageError(f"--dtype: got {request.dtype!r}, expected float32 or bfloat16")

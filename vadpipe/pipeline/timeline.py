@@ -163,7 +163,7 @@ def _draw_curve(axis: Axes, scores: ScoreTrack, truth: Sequence[Interval], thres
     for interval in truth:
         axis.axvspan(interval.start_s, interval.end_s, color="#000000", alpha=0.08, linewidth=0)
     if len(scores.anomaly):
-        axis.stairs(scores.anomaly, _edges(scores), color=_INK, linewidth=1.6, baseline=None)
+        axis.stairs(scores.anomaly, scores.grid.edges_s(), color=_INK, linewidth=1.6, baseline=None)
     else:
         axis.text(0.5, 0.5, "no snippets", transform=axis.transAxes, ha="center", va="center", color=_FAINT)
     if threshold is not None:
@@ -172,12 +172,6 @@ def _draw_curve(axis: Axes, scores: ScoreTrack, truth: Sequence[Interval], thres
     axis.set_ylabel("anomaly score")
     axis.tick_params(labelbottom=False)
     _plain(axis)
-
-
-def _edges(scores: ScoreTrack) -> list[float]:
-    """T + 1 seconds: where the snippets begin, and where the last ends."""
-    grid = scores.grid
-    return [grid.second_of(grid.frames_of(0, snippet)[1]) for snippet in range(grid.num_snippets + 1)]
 
 
 def _draw_lanes(

@@ -75,6 +75,7 @@ def find_training_data(request: TrainRequest, say: Callable[[str], None] | None 
     _check_distillation(request)
     store = FeatureStore(request.features)
     spec = find_spec(store, config.stream)
+    spec.require_picture()
     audio_spec = find_spec(store, config.audio_stream, "audio_stream") if config.audio_stream else None
     records, labels = find_labels(request.labels, Path(), request.features)
     classes = _checked_classes(config.classes, records) or dataset_spec("folder", records).classes
@@ -139,8 +140,8 @@ def _find_teacher(
 def _teachers_notes(
     request: TrainRequest, teacher: TrainedHead, spec: FeatureSpec, val: Sequence[VideoRecord]
 ) -> list[str]:
-    stream = "video" if spec.digest == teacher.spec.digest else "audio"
-    notes = [f"{request.teacher} ({teacher.config.head}) teaches; the student sees its {stream} stream, {spec.folder}"]
+    streams = f"video and audio streams, {spec.folder} and {heard.folder}" if heard else f"video stream, {spec.folder}"
+    notes = [f"{request.teacher} ({teacher.config.head}) teaches; the student gets its {streams}"]
     trained = {video for part, ids in seen_parts(request.teacher or Path()).items() if part != "val" for video in ids}
     if seen := sum(record.id in trained for record in val):
         notes.append(f"the teacher was trained on {seen} of the {len(val)} validation videos; their figures flatter")

@@ -82,7 +82,7 @@ def _teacher(data: TrainingData, device: str) -> Teacher | None:
     )
     parts = seen_parts(data.request.teacher) if data.request.teacher is not None else {}
     seen = frozenset(video for ids in parts.values() for video in ids)
-    return Teacher(trained, bags, data.spec, data.audio_spec is not None, seen)
+    return Teacher(trained, bags, data.audio_spec is not None, seen)
 
 
 def train_run(

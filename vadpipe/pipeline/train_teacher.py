@@ -38,15 +38,15 @@ def load_teacher(run: Path, config: RunConfig, device: str = "cpu") -> TrainedHe
 def check_teacher(
     trained: TrainedHead, classes: Sequence[str], spec: FeatureSpec, audio_spec: FeatureSpec | None
 ) -> None:
-    """Refuse a teacher with other classes, or of whose streams the student's is none, by digest."""
+    """Refuse a teacher with other classes, or another picture or other sound than the student's, by digest."""
     if tuple(classes) != trained.classes:
         raise UsageError(f"--teacher: it knows {list(trained.classes)}, the student is to learn {list(classes)}")
-    known = [stream for stream in (trained.spec, trained.audio_spec) if stream is not None]
-    for own in (spec, audio_spec):
-        if own is not None and own.digest not in [stream.digest for stream in known]:
+    known = trained.spec, trained.audio_spec
+    for own, taught, option in zip((spec, audio_spec), known, ("stream", "audio_stream"), strict=True):
+        if own is not None and own != taught:
             raise SpecMismatch(
-                f"--teacher: it was trained on {' and '.join(stream.folder for stream in known)}, the student is to "
-                f"see {own.folder}; pass one of the teacher's with --stream"
+                f"--teacher: it was trained on {' and '.join(stream.folder for stream in known if stream)}, the "
+                f"student's {option} is {own.folder}; name the teacher's"
             )
 
 
@@ -58,15 +58,14 @@ class Teacher:
         The frozen head, in eval mode, on the training device.
     bags
         The student's training records, in the student's order, with the teacher's streams.
-    student_spec, student_audio
-        The stream that the student takes as its first, which may be the teacher's audio; whether it gets the audio too.
+    student_audio
+        Whether the student gets the teacher's audio too, and not its picture alone.
     seen
         Ids that the teacher was trained and selected on.
     """
 
     trained: TrainedHead
     bags: Bags
-    student_spec: FeatureSpec
     student_audio: bool = False
     seen: frozenset[str] = frozenset()
 
@@ -75,12 +74,7 @@ class Teacher:
 
     def for_student(self, batch: Batch) -> Batch:
         """The student's view of a batch of the teacher's."""
-        audio, has_audio = (batch.audio, batch.has_audio) if self.student_audio else (None, None)
-        if self.student_spec.digest == self.trained.spec.digest:
-            return Batch(batch.video, batch.targets, batch.lengths, audio, has_audio)
-        if batch.audio is None:
-            raise UsageError("--teacher: the student's stream is none of the teacher's")
-        return Batch(batch.audio, batch.targets, batch.lengths, audio, has_audio)
+        return batch if self.student_audio else batch._replace(audio=None, has_audio=None)
 
     @torch.no_grad()
     def output(self, batch: Batch) -> Any:
