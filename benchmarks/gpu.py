@@ -3,9 +3,10 @@
     python benchmarks/gpu.py FOLDER [--out benchmarks/gpu.md]
     python benchmarks/gpu.py FOLDER --device cpu --quick --out /tmp/gpu.md      # tries the script itself
 
-FOLDER holds videos; clips of a minute at 320 x 240 are made of the first. Encoders alone (benchmarks/encoders.py), the
-GPU's video decoder, whole extractions beside the usual way and the limits (benchmarks/extract.py), minutes of video an
-hour, and where the time goes. Weights are untrained, which changes no time. It has not been run on a GPU yet.
+FOLDER holds videos; clips of a minute at 320 x 240 are made of the first one that can be read. Encoders alone
+(benchmarks/encoders.py), the GPU's video decoder, whole extractions beside the usual way and the limits
+(benchmarks/extract.py), minutes of video an hour, and where the time goes. Weights are untrained, which changes no
+time. A section that fails says why and costs itself only. It has not been run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ import av
 import torch
 from extract_memory import loop
 
-from vadpipe.errors import UsageError, VadpipeError
+from vadpipe.errors import UsageError, VadpipeError, VideoError
 from vadpipe.extractors import create, media
 from vadpipe.extractors.cuda_decode import open_device
 from vadpipe.pipeline.extract import ExtractOptions, extract
@@ -40,7 +42,7 @@ def main() -> None:
     options = _options()
     text = [f"# Extraction on {_device_name(options.device)}\n", f"Made by `python benchmarks/gpu.py`. {_machine()}\n"]
     with tempfile.TemporaryDirectory() as folder:
-        clips = _clips(next(path for path in sorted(options.folder.iterdir()) if path.is_file()), Path(folder), options)
+        clips = _clips(_small(options.folder, Path(folder) / "small.mp4"), options)
         sections: dict[str, Callable[[], str]] = {
             "Encoders alone": lambda: _script("encoders.py", *_encoder_arguments(options)),
             "Decoding": lambda: _decoding(clips[0], options.device),
@@ -52,18 +54,36 @@ def main() -> None:
         }
         for title, measure in sections.items():
             print(f"{title} …", file=sys.stderr, flush=True)
-            try:
-                found = measure()
-            except VadpipeError as error:
-                found = f"not measured: {error}"
-            text.append(f"## {title}\n\n```\n{found.strip()}\n```\n")
+            text.append(f"## {title}\n\n```\n{_found(measure).strip()}\n```\n")
             options.out.write_text("\n".join(text))
     print("\n".join(text))
 
 
-def _clips(source: Path, folder: Path, options: argparse.Namespace) -> list[Path]:
-    """Copies of one clip at 320 x 240, a minute each, or some seconds where it is to be quick."""
-    small = folder / "small.mp4"
+def _found(measure: Callable[[], str]) -> str:
+    """What a section found out; whatever fails costs that section only, since the next machine may be far off."""
+    try:
+        return measure()
+    except Exception as error:
+        traceback.print_exc()
+        return f"not measured: {type(error).__name__}: {error}"
+
+
+def _small(folder: Path, small: Path) -> Path:
+    """The first video of a folder that can be read, at 320 x 240."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; give one that holds a video")
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        try:
+            media.probe(path)
+            _write_small(path, small)
+        except (VideoError, av.FFmpegError) as error:
+            print(f"left out: {path}: {error}", file=sys.stderr)
+        else:
+            return small
+    raise UsageError(f"{folder} holds no video that can be read")
+
+
+def _write_small(source: Path, small: Path) -> None:
     with av.open(str(source)) as given, av.open(str(small), "w") as made:
         rate = given.streams.video[0].average_rate or 25
         stream = made.add_stream("libx264", rate=rate, options={"g": "250"})
@@ -78,8 +98,13 @@ def _clips(source: Path, folder: Path, options: argparse.Namespace) -> list[Path
                     if isinstance(frame, av.VideoFrame):
                         made.mux(stream.encode(frame.reformat(320, 240, "yuv420p")))
         made.mux(stream.encode())
-    (folder / "clips").mkdir()
-    first = loop(small, folder / "clips" / "0.mp4", 0.05 if options.quick else 1.0)
+
+
+def _clips(small: Path, options: argparse.Namespace) -> list[Path]:
+    """Copies of one clip, a minute each, or some seconds where it is to be quick."""
+    folder = small.parent / "clips"
+    folder.mkdir()
+    first = loop(small, folder / "0.mp4", 0.05 if options.quick else 1.0)
     clips = [first, *(first.with_name(f"{number}.mp4") for number in range(1, 2 if options.quick else 32))]
     for clip in clips[1:]:
         clip.write_bytes(first.read_bytes())
@@ -123,12 +148,14 @@ def _videos_an_hour(clips: list[Path], options: argparse.Namespace, folder: Path
     for streams in (("wav2clip",),) if options.quick else (("clip",), ("clip", "wav2clip"), STREAMS):
         encoders = [create(name, weights="random", device=options.device, dtype=dtype) for name in streams]
         timed = [_Timed(encoder) for encoder in encoders]
-        store = FeatureStore(folder / "-".join(streams))
+        name = "-".join(streams)
         asked = ExtractOptions(jobs=len(_processors()))
-        extract({"warm": clips[0]}, store, timed, asked)
+        extract({clips[0].stem: clips[0]}, FeatureStore(folder / f"{name}-warm"), timed, asked)
         for encoder in timed:
             encoder.seconds = 0.0
-        summary = extract(videos, store, timed, asked)
+        summary = extract(videos, FeatureStore(folder / name), timed, asked)
+        if len(summary.done) < len(videos):
+            raise RuntimeError(f"{len(summary.done)} of {len(videos)} videos were done: {summary.failed}")
         hour = 3600 * len(summary.done) / summary.seconds
         share = sum(encoder.seconds for encoder in timed) / summary.seconds
         lines.append(f"{'+'.join(streams):<36} {hour:>11.0f} {share:>9.0%} {1 - share:>17.0%}")
@@ -176,4 +203,7 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except VadpipeError as refused:
+        sys.exit(f"error: {refused}")

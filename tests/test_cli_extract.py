@@ -24,10 +24,12 @@ from vadpipe.pipeline.extract import Outcome, Step
         (["--stream", "clip", "--batch-size", "3"], "at least 4 for clip"),
         (["--weights", "random", "--weights", "random:1"], "expected one for all streams"),
         (["--weights", "wav2clip=x.pt"], "wav2clip is not in use here"),
+        (["--weights", "clip=" + "x" * 300], "which is no file"),
         (["--streams", "c3d", "--crops", "5", "--weights", "random"], "c3d has the centre crop only"),
         (["--decode-device", "cuda"], "choose --decoder torchcodec"),
         (["--decode-device", "cuda", "--decoder", "torchcodec", "--device", "cpu", "--weights", "random"], "the GPU"),
         (["--gpus", "all", "--device", "cpu"], "give one of them"),
+        (["--limit", "patience=3"], "expected NAME=VALUE with one of"),
     ],
 )
 def test_wrong_choices_are_usage_errors_before_anything_is_made(
@@ -47,6 +49,20 @@ def test_wrong_choices_are_usage_errors_before_anything_is_made(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4"]
 
 
+def test_a_name_that_begins_with_random_is_not_called_untrained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.mp4", "randomised.pt"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(sys, "argv", ["vadpipe", "extract", "a.mp4", "--weights", "randomised.pt"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr().err
+    assert (ended.value.code, "not pretrained ones" in shown) == (1, False)
+    assert "randomised.pt is no plain state dict" in shown
+
+
 def test_two_streams_in_one_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,6 +75,21 @@ def test_two_streams_in_one_go(
     assert "random weights, not pretrained ones: wav2clip, i3d-inception" in shown.err
     assert "2 (" in shown.out  # rows, those without sound too
     assert len(list((tmp_path / "features").glob("*/*/*.h5"))) == 2
+
+
+def test_a_limit_refuses_a_video_and_its_path_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    painted_videos.write(tmp_path / "a.mp4", 3)
+    monkeypatch.chdir(tmp_path)
+    command = ["vadpipe", "extract", "a.mp4", "--streams", "wav2clip", "--weights", "random", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", [*command, "--limit", "max_pixels=100"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("failed"))
+    assert line.startswith("failed: a.mp4: 96 x 64 pixels, 100 are allowed")
+    assert "--limit max_pixels" in line
 
 
 def test_plain_lines_come_now_and_then_and_say_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

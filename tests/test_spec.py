@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vadpipe.errors import SpecMismatch, StoreError
+from vadpipe.errors import SpecMismatch, StoreError, UsageError
 from vadpipe.spec import FeatureSpec
 
 SPEC = FeatureSpec("clip", 512, "ViT-B-16-quickgelu", "openai", "ab" * 32, decoder="pyav", decoder_version="18.1")
@@ -113,8 +113,10 @@ def test_stream_may_hold_hyphens() -> None:
 
 
 def test_random_weights_count_as_untrained() -> None:
-    assert replace(SPEC, weights="random:7").untrained
-    assert not SPEC.untrained
+    for untrained in ("random:7", "random:0", "random"):
+        assert replace(SPEC, weights=untrained).untrained
+    for trained in (SPEC.weights, "randomised-init-finetuned.pt", "random.pt", "random:7.pt", "random:", "imported"):
+        assert not replace(SPEC, weights=trained).untrained
 
 
 def test_require_passes_equal_specs() -> None:
@@ -141,3 +143,9 @@ def test_require_accepts_named_fields_and_says_so() -> None:
     with pytest.raises(SpecMismatch, match="decoder_version") as caught:
         SPEC.require(other, "track 'a'", accept=frozenset({"decoder"}))
     assert "decoder:" not in str(caught.value)
+
+
+def test_sound_cannot_be_a_heads_first_stream() -> None:
+    SPEC.require_picture()
+    with pytest.raises(UsageError, match=r"cannot be a head's first stream.*audio_stream = 'wav2clip'.*modality"):
+        replace(SPEC, stream="wav2clip", audio_window="1s@16000Hz").require_picture()

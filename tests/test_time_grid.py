@@ -175,3 +175,15 @@ def test_time_grid_refuses(values: dict[str, Any], message: str) -> None:
     TimeGrid(**good)
     with pytest.raises(ValueError, match=message):
         TimeGrid(**(good | values))
+
+
+@settings(deadline=None)
+@given(grids())
+def test_edges_are_where_snippets_begin_and_the_last_ends(grid: TimeGrid) -> None:
+    edges = [grid.second_of(grid.frames_of(0, count)[1]) for count in range(grid.num_snippets + 1)]
+    assert grid.edges_s().dtype == np.float64
+    assert grid.edges_s().tolist() == edges
+
+
+def test_edges_of_no_frames_are_the_start() -> None:
+    assert TimeGrid(NTSC, 0).edges_s().tolist() == [0.0]

@@ -68,3 +68,22 @@ def test_states_that_are_not_those_that_were_written_are_noticed(what: str, tmp_
             file.create_dataset("state", data=STATES)
     with pytest.raises(TrackDamaged, match="does not match its digest"):
         store.read(TRACK.spec, "clip")
+
+
+def test_a_variable_rate_is_written_without_a_look_at_every_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    true_second_of = TimeGrid.second_of
+
+    def second_of(grid: TimeGrid, frame: int) -> float:
+        looks.append(frame)
+        return true_second_of(grid, frame)
+
+    edges = (0.0, 0.7, 1.2, 2.0, 2.1, 2.3)
+    track = replace(TRACK, grid=TimeGrid(TRACK.grid.fps, TRACK.grid.num_frames, boundaries_s=edges))
+    monkeypatch.setattr(TimeGrid, "second_of", second_of)
+    path = FeatureStore(tmp_path).write(track)
+    assert set(looks) == {track.grid.num_frames}  # the duration
+    with h5py.File(path) as file:
+        assert file["pts"][()].tolist() == [*edges[:-1]]

@@ -26,6 +26,7 @@ from vadpipe.cli_options import (
     decoder_option,
     device_option,
     json_option,
+    limit_option,
     quiet_option,
     resolve_device,
     stream_weights_option,
@@ -59,6 +60,12 @@ def cli() -> None:
 @click.option("--accept", multiple=True, metavar="FIELD", help="Field of the feature specification that may differ.")
 @stream_weights_option
 @decoder_option
+@click.option(
+    "--decode-device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Where pictures are decoded.  [default: as those of the head's features]",
+)
+@limit_option
 @device_option
 @json_option
 @quiet_option
@@ -71,6 +78,9 @@ def detect(videos: tuple[Path, ...], out: Path | None, as_json: bool, quiet: boo
     found, run = find_videos(videos, refused), find_run(settings.pop("run"), Path())
     for reason in refused.values():
         say(f"failed: {reason}")
+    from vadpipe.extractors.limits import parse_limits
+
+    settings["limits"] = parse_limits(settings["limits"])
     settings["device"] = resolve_device(settings["device"])
     from vadpipe.pipeline.detect_run import DetectRequest, detect_run
 

@@ -17,6 +17,7 @@ from vadpipe.cli_options import (
     device_option,
     jobs_option,
     json_option,
+    limit_option,
     quiet_option,
     resolve_device,
     stream_weights_option,
@@ -63,6 +64,7 @@ _LINE_EVERY_S = 5.0
     show_default=True,
     help="cuda: by the GPU's video decoder, pictures stay there; needs --decoder torchcodec.",
 )
+@limit_option
 @jobs_option
 @device_option
 @click.option("--gpus", help="all, or numbers such as 0,1: one encoder on each, the videos shared among them.")
@@ -79,7 +81,7 @@ def extract(videos: tuple[Path, ...], quiet: bool, as_json: bool, **settings: An
 
     for reason in refused.values():
         say(f"failed: {reason}")
-    if untrained := [stream for stream, choice in request.weights.items() if choice.startswith("random")]:
+    if untrained := [stream for stream, choice in request.weights.items() if choice.partition(":")[0] == "random"]:
         say(f"note: seeded random weights, not pretrained ones: {', '.join(untrained)}")
     with _shown(len(found), quiet) as shown:
         summary = extract_run(request, shown.finished, shown.step)
@@ -103,8 +105,10 @@ def _request(found: dict[str, Path], settings: dict[str, Any]) -> Any:
     check_request(streams, settings["stride"], settings["decoder"], settings["decode_device"])
     if settings["gpus"] and settings["device"] != "auto":
         raise UsageError(f"--gpus {settings['gpus']} and --device {settings['device']}: give one of them")
+    from vadpipe.extractors.limits import parse_limits
     from vadpipe.extractors.weights import parse_weights
 
+    limits = parse_limits(settings["limits"])
     weights = parse_weights(settings["weights"], streams)
     return ExtractRequest(
         found,
@@ -119,6 +123,7 @@ def _request(found: dict[str, Path], settings: dict[str, Any]) -> Any:
         settings["decode_device"],
         settings["jobs"],
         _devices(settings["gpus"], settings["device"]),
+        limits,
     )
 
 
@@ -166,7 +171,9 @@ class Shown:
         self._kept += outcome.kept
         if outcome.error is not None:
             self._failed += 1
-            say(f"failed: {outcome.path}: {outcome.error}")
+            from vadpipe.pipeline.videos import said_of
+
+            say(f"failed: {said_of(outcome.path, outcome.error)}")
         self._show()
 
     def _show(self) -> None:

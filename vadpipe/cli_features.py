@@ -84,6 +84,11 @@ def _print_comparison(found: Comparison) -> None:
             say(f"only in {side}: {', '.join(names[:_NAMED])}{more}")
     for name, (mine, theirs) in found.spec_differences.items():
         say(f"specification: {name}: {mine!r} in A, {theirs!r} in B")
+    if found.other_grids:
+        few = ", ".join(found.other_grids[:3])
+        say(f"time: the rows of {len(found.other_grids)} videos lie at other times in A and B, e.g. {few}")
+    if found.other_states:
+        say(f"sound: {found.other_states} rows hold another state of sound in A than in B")
     columns = ["video", "A", "B", "mean", "median", "min", "best lag", "norm B/A", "largest diff.", "verdict"]
     rows = [_cells(name, item) for name, item in list(found.videos.items())[:_NAMED]]
     print_table(f"{found.a} (A) and {found.b} (B), cosine of each row", columns, rows)
@@ -136,6 +141,8 @@ def info_command(store: Path, stream: str | None, as_json: bool, quiet: bool) ->
 
 def _info_rows(info: StreamInfo) -> list[list[str]]:
     spec = info.spec
+    if spec is None:
+        return [["videos", "none can be read"], ["damaged files", f"{len(info.damaged)}"]]
     trained = "UNTRAINED: seeded random weights" if spec.untrained else spec.weights
     rows = [["stream", spec.stream], ["model", spec.model], ["weights", trained]]
     rows += [["sha256 of the weights", spec.weights_sha256 or "unknown"]]

@@ -99,7 +99,7 @@ def _from_folder(store: FeatureStore, folder: Path, as_json: bool, quiet: bool, 
         print_json(_stream_json(summary))
     else:
         _print_stream(summary, store.root, ["files without label, left out", f"{len(summary.unlabelled)}"])
-    if summary.failed:
+    if summary.failed or summary.missing:
         sys.exit(3 if summary.done or summary.kept else 1)
 
 
@@ -161,7 +161,10 @@ def _progress(quiet: bool) -> Iterator[tuple[Callable[..., None], Callable[[int,
 def _videos(folder: Path | None) -> dict[str, Path]:
     from vadpipe.pipeline.videos import find_videos
 
-    return {} if folder is None else find_videos([folder], {})
+    refused: dict[str, str] = {}
+    found = {} if folder is None else find_videos([folder], refused)
+    _say_some("note", [f"{path}: left out: {reason}" for path, reason in refused.items()])
+    return found
 
 
 def _say_released(summary: ReleasedSummary, root: Path) -> None:

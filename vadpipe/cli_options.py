@@ -33,6 +33,14 @@ decoder_option = click.option("--decoder", default="pyav", show_default=True, he
 jobs_option = click.option(
     "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Decoder processes at once."
 )
+limit_option = click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What one video may cost, e.g. max_corrupt_share=0.5: stall_s, memory_bytes, max_pixels, max_duration_s, "
+    "queue_slots, max_corrupt_share (0 … 1); once for each.",
+)
 stream_weights_option = click.option(
     "--weights",
     multiple=True,

@@ -40,7 +40,7 @@ def get_command(name: str, as_json: bool, quiet: bool) -> None:
     from vadpipe.pipeline.weights import get
 
     file = get(name, progress=not quiet)
-    say(f"{file.path}: sha256 {file.sha256} ({file.origin}); licence: {file.known.licence}")
+    say(f"{file.path}: sha256 {file.sha256 or 'not recorded'} ({file.origin}); licence: {file.known.licence}")
     _print([file], as_json)
 
 

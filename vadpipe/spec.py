@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from vadpipe.errors import SpecMismatch, StoreError, UsageError
 
+_RANDOM = re.compile(r"random(:[0-9]+)?")  # not any name that begins so: it may be that of a trained file
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -103,7 +105,7 @@ class FeatureSpec:
     @property
     def untrained(self) -> bool:
         """True where the encoder had seeded random weights; every output has to say so."""
-        return self.weights.startswith("random")
+        return _RANDOM.fullmatch(self.weights) is not None
 
     def require_picture(self) -> None:
         """Raise :class:`UsageError` where this is sound, which cannot be a head's first stream.

@@ -106,6 +106,11 @@ class FeatureStore:
         self._append(track, path, mtime_ns)
         return path
 
+    def touch(self, track: FeatureTrack, mtime_ns: int) -> None:
+        """Note in the index that the source of a stored track, itself the same, has another modification time now."""
+        with contextlib.suppress(OSError):  # it saves the next run a look at the digest; the store may be read-only
+            self._append(track, self.path(track.spec, track.video_id), mtime_ns)
+
     def read(self, spec: FeatureSpec, video_id: str) -> FeatureTrack:
         """Read and verify one track.
 

@@ -97,6 +97,21 @@ def read_attributes(path: Path) -> tuple[FeatureSpec, dict[str, Any]]:
         raise TrackDamaged(f"{path} is damaged ({error})") from error
 
 
+def whole_dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """Return the dataset ``name``, unread; ValueError where it claims more values than the file holds.
+
+    HDF5 makes up what is missing, so that reading a damaged or made-up file could ask for any amount of memory.
+    """
+    import h5py
+
+    found = file[name]
+    if not isinstance(found, h5py.Dataset) or found.dtype.hasobject:
+        raise ValueError(f"{name} is no array of numbers")
+    if found.nbytes > (there := min(found.id.get_storage_size(), file.id.get_filesize())):
+        raise ValueError(f"{name} claims {found.nbytes} bytes, the file holds at most {there} of them")
+    return found
+
+
 def has_sound(attributes: dict[str, Any]) -> bool:
     """True where a row of a stored track has sound; for features that say nothing about it, too."""
     return bool(attributes.get("heard_rows", 1))
@@ -109,8 +124,8 @@ def read_track(path: Path, spec: FeatureSpec, video_id: str) -> FeatureTrack:
     try:
         with h5py.File(path, "r", locking=False) as file:
             attributes = _attributes(file, path)
-            data, pts = file["data"][()], file["pts"][()]
-            states = file["state"][()] if "state" in file else None
+            data, pts = whole_dataset(file, "data")[()], whole_dataset(file, "pts")[()]
+            states = whole_dataset(file, "state")[()] if "state" in file else None
         if attributes["content_sha256"] != _content_digest(data, pts, states, attributes):
             raise TrackDamaged(f"{path}: content does not match its digest")
         if attributes["id"] != video_id or FeatureSpec.from_mapping(json.loads(attributes["spec"])) != spec:
@@ -127,7 +142,7 @@ def read_track(path: Path, spec: FeatureSpec, video_id: str) -> FeatureTrack:
             attributes["corrupt_packets"],
             states,
         )
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         raise TrackDamaged(f"{path} is damaged ({error})") from error
 
 
@@ -138,12 +153,13 @@ def read_grid(path: Path, video_id: str) -> TimeGrid:
     try:
         with h5py.File(path, "r", locking=False) as file:
             attributes = _attributes(file, path)
-            boundaries = (*file["pts"][()].tolist(), attributes["duration_s"]) if attributes["vfr"] else ()
+            pts = whole_dataset(file, "pts")[()].tolist() if attributes["vfr"] else []
+            boundaries = (*pts, attributes["duration_s"]) if attributes["vfr"] else ()
         if attributes["id"] != video_id:
             raise TrackDamaged(f"{path} holds another id than its name says")
         step = FeatureSpec.from_mapping(json.loads(attributes["spec"])).frames_per_snippet
         return TimeGrid(Fraction(attributes["fps"]), attributes["num_frames"], step, boundaries)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         raise TrackDamaged(f"{path} is damaged ({error})") from error
 
 

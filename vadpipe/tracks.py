@@ -94,9 +94,7 @@ class TimeGrid:
 
     def edges_s(self) -> NDArray[np.float64]:
         """(T + 1,) seconds: the start of every snippet and the video's end, as :meth:`second_of` has them."""
-        if self.boundaries_s:
-            return np.array(self.boundaries_s)
-        return np.array([self.second_of(frame) for frame in self._boundary_frames().tolist()])
+        return np.array(self.boundaries_s or [self.second_of(frame) for frame in self._boundary_frames().tolist()])
 
     def frame_at(self, second: float) -> int:
         """Frame that is shown at ``second``, clipped to [0, num_frames]; inverse of :meth:`second_of`."""
@@ -121,8 +119,7 @@ class TimeGrid:
         return np.repeat(rows, self.frames_per_snippet, axis=0)[: self.num_frames]
 
     def _boundary_frames(self) -> NDArray[np.int64]:
-        inner = np.arange(self.num_snippets, dtype=np.int64) * self.frames_per_snippet
-        return np.append(inner, self.num_frames)
+        return np.append(np.arange(self.num_snippets, dtype=np.int64) * self.frames_per_snippet, self.num_frames)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,12 @@ class FakeSource:
 def open_source(job: Job) -> FakeSource:
     if job.path.stem == "refused":
         raise VideoUnreadable("refused with a clear message")
+    if job.path.stem == "first-pass":  # a long one, that shows signs of life
+        job.path.with_suffix(".begun").touch()
+        for _ in range(40):
+            time.sleep(0.25)
+            job.beat()
+        job.path.with_suffix(".finished").touch()
     if job.path.stem == "garbage":
         os.write(int(sys.argv[1]), b"this is no message\n")
     return FakeSource(job)

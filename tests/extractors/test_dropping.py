@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.extractors.painted_videos import damage, packets, read, write, write_cut
+from tests.extractors.painted_videos import damage, packets, paint, read, write, write_cut
 from vadpipe.extractors.decoders import Job, Picture, Sound, Tally, pyav, pyav_file, pyav_index
 from vadpipe.extractors.decoders.dropping import plan
 from vadpipe.extractors.decoders.nal_units import Kind
@@ -132,6 +134,97 @@ def test_what_an_edit_list_hides_can_be_left_out_too(whole: Callable[..., Any], 
     assert source._drops is not None
     assert sum(source._drops.packets) > source._drops.count, "hidden packets among them"
     assert tally == Tally()
+
+
+def write_joined(path: Path, joint: int, total: int) -> Path:
+    """An FLV of two recordings, whose second header (in a tag of its own) has other parameter sets than the first."""
+    parts: list[list[bytearray]] = []
+    for name, options in (("a.flv", "cqm=flat"), ("b.flv", "cqm=jvt")):
+        first, frames = (joint, total - joint) if parts else (0, joint)
+        source = path.with_name(name)
+        with av.open(str(source), "w") as container:
+            stream = container.add_stream("libx264", 25, {"x264-params": options})
+            stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+            stream.codec_context.gop_size, stream.codec_context.max_b_frames = 8, 0
+            for place in range(frames):
+                frame = av.VideoFrame.from_ndarray(paint(first + place), format="rgb24")
+                frame.pts, frame.time_base = place, Fraction(1, 25)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        parts.append(flv_tags(source.read_bytes()))
+    for tag in parts[1]:
+        stamp = int.from_bytes(tag[4:7], "big") + joint * 40
+        tag[4:7] = stamp.to_bytes(3, "big")
+    one = [tag for tag in parts[0] if tag[0] != 9 or tag[12] != 2]  # without the end of the sequence
+    two = [tag for tag in parts[1] if tag[0] == 9]
+    path.write_bytes(source.read_bytes()[:13] + b"".join(one + two))
+    return path
+
+
+def flv_tags(data: bytes) -> list[bytearray]:
+    at, tags = 13, []
+    while at + 11 <= len(data):
+        size = 11 + int.from_bytes(data[at + 1 : at + 4], "big") + 4
+        tags.append(bytearray(data[at : at + size]))
+        at += size
+    return tags
+
+
+@pytest.mark.parametrize("file", ["joined.flv", "joined.mp4"])  # the latter with two sample descriptions
+def test_nothing_is_left_out_where_the_headers_change_midway(
+    file: str, whole: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The new header comes beside a packet; what is decoded without that packet comes out wrong, without an error."""
+    path = write_joined(tmp_path / "joined.flv", 33, 81)
+    if file != path.name:
+        path = write_cut(tmp_path / file, path, 0)
+    pictures, _, tally, source = decoded(path)
+    expected, _, expected_tally, _ = whole(path)
+    assert source._drops is None
+    assert [read(picture) for picture in pictures.values()] == list(pictures) == [0, 16, 32, 48, 64, 80]
+    assert all((picture == expected[index]).all() for index, picture in pictures.items())
+    assert tally == expected_tally
+
+
+def write_abbreviated(path: Path, joint: int, total: int) -> Path:
+    """Motion JPEG in the abbreviated format: quantisation tables in the first picture and where they change."""
+    size = (100, 60)  # blocks of the painted numbers then cross those of the codec
+    qualities = {"qmin": "2", "qmax": "2"}, {"qmin": "31", "qmax": "31"}
+    pictures = []
+    for name, quality in zip(("fine.mkv", "coarse.mkv"), qualities, strict=True):
+        how: dict[str, Any] = {"codec": "mjpeg", "pixels": "yuvj420p", "b_frames": 0, "options": quality, "size": size}
+        with av.open(str(write(path.with_name(name), total, **how))) as container:
+            pictures.append([bytes(packet) for packet in container.demux(video=0) if packet.size])
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", 25)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuvj420p"
+        for number in range(total):
+            whole_picture = pictures[number >= joint][number]
+            packet = av.Packet(whole_picture if number in (0, joint) else without_quantisers(whole_picture))
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 25), stream, True
+            container.mux(packet)
+    return path
+
+
+def without_quantisers(picture: bytes) -> bytes:
+    out, at = picture[:2], 2
+    while picture[at + 1] != 0xDA:
+        size = 2 + int.from_bytes(picture[at + 2 : at + 4], "big")
+        if picture[at + 1] != 0xDB:
+            out += picture[at : at + size]
+        at += size
+    return out + picture[at:]
+
+
+def test_motion_jpeg_whose_pictures_use_earlier_tables(whole: Callable[..., Any], tmp_path: Path) -> None:
+    path = write_abbreviated(tmp_path / "a.mkv", 33, 81)
+    pictures, _, tally, source = decoded(path)
+    expected, _, expected_tally, _ = whole(path)
+    assert source._drops is None
+    assert [read(picture) for picture in pictures.values()] == list(pictures)
+    assert all((picture == expected[index]).all() for index, picture in pictures.items())
+    assert tally == expected_tally == Tally()
 
 
 def order_of(path: Path) -> list[tuple[int, Kind]]:

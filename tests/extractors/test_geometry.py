@@ -39,6 +39,24 @@ def test_clip_geometry_is_torchvisions_bit_for_bit(height: int, width: int) -> N
     np.testing.assert_array_equal(geometry.apply(rgb, CLIP), official(rgb))
 
 
+@pytest.mark.parametrize("name", sorted(geometry.GEOMETRIES.keys() - {"full"}))
+@pytest.mark.parametrize(("height", "width"), [(640, 360), (501, 333), (845, 234), (360, 640)])
+def test_the_width_comes_first_whatever_the_version_of_pillow(height: int, width: int, name: str) -> None:
+    """Between the two directions Pillow rounds to 8 bits, and its versions differ in which comes first."""
+    from PIL import Image
+
+    rgb = picture(height, width)
+    side = {"short224-center224": 224, "short256-center224": 256}.get(name)
+    stretched = (128, 171) if name.startswith("128x171") else (256, 340)
+    new_height, new_width = geometry.resized_size(height, width, side) if side else stretched
+    how = getattr(Image.Resampling, geometry.interpolation(name).split("-")[1].upper())
+    columns = np.asarray(Image.fromarray(rgb).resize((new_width, height), how))
+    whole = np.asarray(Image.fromarray(columns).resize((new_width, new_height), how))
+    got = geometry.apply(rgb, name)
+    top, left = (geometry.centre_offset(old, new) for old, new in zip(whole.shape[:2], got.shape[:2], strict=True))
+    np.testing.assert_array_equal(got, whole[top : top + got.shape[0], left : left + got.shape[1]])
+
+
 @pytest.mark.parametrize(("height", "width"), [(3, 2000), (2000, 3)])
 def test_an_extreme_strip_shows_its_middle(height: int, width: int) -> None:
     """Resized as a whole it would have 149333 x 224 pixels; a smooth picture shows that the same part is kept."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vadpipe.extractors.decoders.nal_units import Kind, classifier, settle
+from vadpipe.extractors.decoders.nal_units import BORROWS, Kind, classifier, settle
 
 AVCC = bytes([1, 100, 0, 31])  # then 111111 and two bits: size of the lengths - 1
 HVCC = bytes([1, *[0] * 20])
@@ -129,6 +129,50 @@ def test_hevc_units_that_are_not_understood(unit: bytes) -> None:
 
 def test_other_codecs() -> None:
     assert classifier("vp9", None) is None
-    intra = classifier("mjpeg", None)
+    intra = classifier("prores", None)
     assert intra is not None
-    assert intra(memoryview(b"\xff\xd8")) == Kind.FRESH
+    assert intra(memoryview(b"\0\0\0\1icpf")) == Kind.FRESH
+
+
+def segment(marker: int, *content: int) -> bytes:
+    return bytes((0xFF, marker)) + (2 + len(content)).to_bytes(2, "big") + bytes(content)
+
+
+def quantiser(number: int, wide: bool = False) -> bytes:
+    return segment(0xDB, wide << 4 | number, *[1] * (128 if wide else 64))
+
+
+def codes(*numbers: int) -> bytes:
+    return segment(0xC4, *[byte for number in numbers for byte in (number, 2, *[0] * 15, 0, 1)])
+
+
+START = b"\xff\xd8"
+FRAME = segment(0xC0, 8, 0, 64, 0, 96, 3, 1, 0x22, 0, 2, 0x11, 1, 3, 0x11, 1)
+SCAN = segment(0xDA, 3, 1, 0x00, 2, 0x11, 3, 0x11, 0, 63, 0) + bytes((1, 2, 3))
+CODES = codes(0x00, 0x10) + codes(0x01, 0x11)
+
+
+@pytest.mark.parametrize(
+    ("picture", "alone"),
+    [
+        (START + quantiser(0) + quantiser(1, wide=True) + CODES + FRAME + SCAN, True),
+        (START + segment(0xE0, 1, 2) + FRAME + CODES + quantiser(1) + quantiser(0) + segment(0xDD, 0, 4) + SCAN, True),
+        (START + quantiser(0) + CODES + FRAME + SCAN, False),
+        (START + quantiser(0) + quantiser(1) + FRAME + SCAN, False),
+        (START + quantiser(0) + quantiser(1) + codes(0x00, 0x10, 0x01) + FRAME + SCAN, False),
+        (START + quantiser(0) + quantiser(1) + CODES + SCAN, False),
+        (START + quantiser(0) + quantiser(1) + CODES + FRAME, False),
+        (START + quantiser(0) + quantiser(1) + CODES + FRAME.replace(b"\xff\xc0", b"\xff\xc2") + SCAN, False),
+        (START + quantiser(0) + quantiser(1) + CODES + FRAME + segment(0xDA, 1, 1, 0, 0, 63, 0), False),  # scans
+        (2 * (START + quantiser(0) + quantiser(1) + CODES + FRAME + SCAN), False),  # fields
+        (START, False),
+        (b"", False),
+        (START + segment(0xDB, 0), False),
+    ],
+)
+def test_motion_jpeg(picture: bytes, alone: bool) -> None:
+    classify = classifier("mjpeg", None)
+    assert classify is not None
+    kind = classify(memoryview(picture))
+    assert kind == (Kind.FRESH if alone else BORROWS)
+    assert settle([Kind.FRESH, kind]) == ([Kind.FRESH, Kind.FRESH] if alone else []), "one spoils all"

@@ -65,6 +65,22 @@ def test_how_the_sound_is_cut_into_chunks_does_not_matter(size: int) -> None:
     np.testing.assert_array_equal(rows_of(GRID, chunks(sound, size))[0], whole)
 
 
+def test_a_variable_rate_costs_no_search_for_every_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look at one frame of such a grid goes through all snippets: an hour of sound took minutes."""
+    looks: list[int] = []
+    true_second_of = TimeGrid.second_of
+
+    def second_of(grid: TimeGrid, frame: int) -> float:
+        looks.append(frame)
+        return true_second_of(grid, frame)
+
+    monkeypatch.setattr(TimeGrid, "second_of", second_of)
+    edges = np.append(np.arange(25) * 0.64, 15.8)
+    grid = TimeGrid(Fraction(25), 395, boundaries_s=tuple(edges.tolist()))
+    windows, _ = rows_of(grid, chunks(count_up(1580), 10))
+    assert (len(windows), looks) == (25, [])
+
+
 def test_states_follow_what_each_window_holds() -> None:
     def sound() -> Iterator[AudioChunk]:
         yield AudioChunk(0, np.zeros(150, np.float32), "absent")  # starts late, after 1.5 s

@@ -85,11 +85,32 @@ def test_a_zip_must_not_swell(tmp_path: Path) -> None:
 
 def test_a_file_or_its_content_can_be_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     view = stored(tmp_path / "view.pth", {"w": torch.zeros(1).expand(1 << 20, 1 << 20)})
-    with pytest.raises(WeightsError, match=f"its tensors have {1 << 42} bytes"):
+    with pytest.raises(WeightsError, match=f"'w' claims {1 << 42} bytes where 4 lie"):
         read_tensors(view)
-    monkeypatch.setattr(state_file, "MAX_BYTES", 100)
-    with pytest.raises(WeightsError, match="expected at most 100"):
+    small = stored(tmp_path / "small.pth", {"w": torch.zeros(1, dtype=torch.float8_e4m3fn).expand(300)})
+    with pytest.raises(WeightsError, match="'w' claims 300 bytes where 1 lie"):
+        read_tensors(small)
+    assert read_tensors(stored(tmp_path / "part.pth", {"w": torch.arange(9.0)[2:4]}))["w"].tolist() == [2, 3]
+    size = view.stat().st_size
+    monkeypatch.setattr(state_file, "MAX_BYTES", size - 1)
+    with pytest.raises(WeightsError, match=f"got {size} bytes, expected at most {size - 1}"):
         read_tensors(view)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "as_read"),
+    [(torch.float8_e4m3fn, 4), (torch.float16, 4), (torch.float32, 4), (torch.float64, 8), (torch.int8, 1)],
+)
+def test_the_size_that_counts_is_the_one_in_float32(
+    dtype: torch.dtype, as_read: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = stored(tmp_path / "a.pth", {"w": torch.zeros(5000).to(dtype)})
+    monkeypatch.setattr(state_file, "MAX_BYTES", as_read * 5000 + 2000)
+    if path.stat().st_size <= as_read * 5000 + 2000:
+        read_tensors(path)
+    monkeypatch.setattr(state_file, "MAX_BYTES", as_read * 5000 - 1)
+    with pytest.raises(WeightsError, match=f"(its tensors have {as_read * 5000}|got [0-9]+) bytes"):
+        read_tensors(path)
 
 
 @pytest.mark.parametrize(

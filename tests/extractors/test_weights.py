@@ -222,7 +222,10 @@ def test_random_takes_its_seed_from_the_name_or_the_run() -> None:
     assert resolve("random").is_random
 
 
-@pytest.mark.parametrize("choice", ["random:", "random:-1", "random:x", "random:1.5", "no/such/file.pt", ".", ""])
+@pytest.mark.parametrize(
+    "choice",
+    ["random:", "random:-1", "random:x", "random:1.5", "no/such/file.pt", ".", "", "~no-such-user/x.pt", "x" * 300],
+)
 def test_a_choice_that_is_nothing_is_a_usage_error(choice: str) -> None:
     with pytest.raises(UsageError, match="weights: got"):
         resolve(choice)

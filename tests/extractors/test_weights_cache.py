@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import time
 from email.message import Message
 from pathlib import Path
 from types import MappingProxyType
@@ -15,10 +17,10 @@ import pytest
 import torch
 
 from tests.extractors.weights_server import closed_port_url, serving
-from vadpipe.errors import StoreError, WeightsError
+from vadpipe.errors import StoreError, UsageError, WeightsError
 from vadpipe.extractors import weights as module
 from vadpipe.extractors import weights_cache
-from vadpipe.extractors.weights import KnownWeights, read_state, resolve
+from vadpipe.extractors.weights import KnownWeights, Weights, accept, read_state, record_first_use, resolve
 from vadpipe.extractors.weights_cache import _NoDowngrade, expected_digest, record_path
 
 
@@ -47,6 +49,13 @@ def offer(monkeypatch: pytest.MonkeyPatch, url: str, **more: Any) -> KnownWeight
     return known
 
 
+def use(wanted: dict[str, tuple[int, ...]]) -> Weights:
+    """What every encoder does with ``net``, for a network with these parameters."""
+    weights = resolve("net", progress=False)
+    accept(weights, read_state(weights), wanted)
+    return weights
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -57,6 +66,8 @@ def test_the_first_download_is_recorded_and_checked_ever_after(cache: Path, monk
         known = offer(monkeypatch, url)
         assert expected_digest(known, cache / "net.pt") is None
         assert resolve("net", progress=False).sha256 == digest
+        assert names(cache) == ["net.pt"]  # nobody knows yet whether it fits
+        assert use({"w": (3,)}).sha256 == digest
     assert names(cache) == ["net.pt", "net.pt.json"]
     record = json.loads((cache / "net.pt.json").read_text())
     assert (record["sha256"], record["size_bytes"], record["url"]) == (digest, len(FIRST), url)
@@ -74,7 +85,7 @@ def test_the_first_download_is_recorded_and_checked_ever_after(cache: Path, monk
 def test_another_file_from_the_publisher_is_refused_and_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(FIRST) as url:
         offer(monkeypatch, url)
-        resolve("net", progress=False)
+        use({"w": (3,)})
     (cache / "net.pt").unlink()
     with serving(OTHER) as url:
         offer(monkeypatch, url)
@@ -82,7 +93,36 @@ def test_another_file_from_the_publisher_is_refused_and_not_kept(cache: Path, mo
             resolve("net", progress=False)
         assert names(cache) == ["net.pt.json"]
         (cache / "net.pt.json").unlink()
-        assert resolve("net", progress=False).sha256 == hashlib.sha256(OTHER).hexdigest()
+        assert use({"w": (4,)}).sha256 == hashlib.sha256(OTHER).hexdigest()
+
+
+def test_a_first_file_that_does_not_fit_is_not_recorded_and_the_advice_works(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(OTHER) as url:
+        offer(monkeypatch, url)
+        with pytest.raises(WeightsError, match=r"got shape \(4,\), expected \(3,\)\. Delete \S+net\.pt to download it"):
+            use({"w": (3,)})
+    assert names(cache) == ["net.pt"]
+    (cache / "net.pt").unlink()
+    with serving(FIRST) as url:
+        offer(monkeypatch, url)
+        use({"w": (3,)})
+        assert names(cache) == ["net.pt", "net.pt.json"]
+        with pytest.raises(WeightsError, match=r"Delete \S+net\.pt and \S+net\.pt\.json to download it again.*" + url):
+            use({"w": (5,)})
+
+
+def test_there_is_no_such_advice_for_a_file_elsewhere(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, closed_port_url())
+    (tmp_path / "net.pt").write_bytes(FIRST)
+    weights = resolve(str(tmp_path / "net.pt"))
+    with pytest.raises(WeightsError, match=r"expected \(9,\)$"):
+        accept(weights, read_state(weights), {"w": (9,)})
+    accept(weights, read_state(weights), {"w": (3,)})
+    assert not cache.exists()
 
 
 @pytest.mark.parametrize(
@@ -119,11 +159,14 @@ def test_a_file_put_there_by_hand_is_recorded_at_its_first_use(cache: Path, monk
     cache.mkdir()
     (cache / "net.pt").write_bytes(b"nothing")
     with pytest.raises(WeightsError, match="no plain state dict"):
-        resolve("net")
+        use({"w": (3,)})
+    (cache / "net.pt").write_bytes(OTHER)
+    with pytest.raises(WeightsError, match="Delete"):
+        use({"w": (3,)})
     assert names(cache) == ["net.pt"]
     (cache / "net.pt").write_bytes(FIRST)
-    resolve("net")
-    assert json.loads((cache / "net.pt.json").read_text())["how"] == "found"
+    digest = use({"w": (3,)}).sha256
+    assert json.loads((cache / "net.pt.json").read_text())["sha256"] == digest
 
 
 @pytest.mark.parametrize(
@@ -149,7 +192,7 @@ def test_a_folder_that_cannot_be_written_is_said(cache: Path, monkeypatch: pytes
     (cache / "net.pt").write_bytes(FIRST)
     monkeypatch.setattr(weights_cache, "atomic_write", refuse)
     with pytest.raises(WeightsError, match=r"cannot be recorded.*read-only.*--weights clip=PATH"):
-        resolve("net")
+        record_first_use(resolve("net"))
 
 
 def test_offline_says_that_no_digest_is_known(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,18 +205,46 @@ def test_offline_says_that_no_digest_is_known(cache: Path, monkeypatch: pytest.M
     assert names(cache) == []
 
 
-def test_a_copy_elsewhere_is_recognised_by_the_recorded_digest(
+def test_the_name_of_a_file_does_not_depend_on_what_is_in_the_cache(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The name is part of the feature specification: it has to be the same on every machine."""
     offer(monkeypatch, closed_port_url())
     (tmp_path / "copy.pt").write_bytes(FIRST)
     assert resolve(str(tmp_path / "copy.pt")).name == "copy.pt"
     cache.mkdir()
     (cache / "net.pt").write_bytes(FIRST)
-    resolve("net")
-    assert resolve(str(tmp_path / "copy.pt")).name == "net"
-    (cache / "net.pt.json").write_text("damaged")
+    assert resolve("net").name == "net"
     assert resolve(str(tmp_path / "copy.pt")).name == "copy.pt"
+
+
+def test_a_length_that_is_no_number_counts_as_none(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(FIRST, "\N{SUPERSCRIPT TWO}") as url:
+        offer(monkeypatch, url)
+        assert resolve("net", progress=False).sha256 == hashlib.sha256(FIRST).hexdigest()
+
+
+def test_what_killed_downloads_left_is_removed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.mkdir()
+    for name in (".part-old.pt", ".part-of-one-that-runs.pt", "old.pt"):
+        (cache / name).write_bytes(b"half")
+    for name in (".part-old.pt", "old.pt"):
+        os.utime(cache / name, (time.time() - 7200,) * 2)
+    with serving(FIRST) as url:
+        offer(monkeypatch, url)
+        resolve("net", progress=False)
+    assert names(cache) == [".part-of-one-that-runs.pt", "net.pt", "old.pt"]
+
+
+@pytest.mark.parametrize("place", ["~no-such-user/x", "x" * 300, "file"])
+def test_a_place_that_cannot_be_a_folder_is_a_usage_error(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VADPIPE_WEIGHTS", place)
+    with pytest.raises(UsageError, match=r"VADPIPE_WEIGHTS: got .*, which cannot be used .*Set VADPIPE_WEIGHTS"):
+        weights_cache.cache_folder()
 
 
 def test_an_archive_of_code_is_not_opened_by_a_recorded_digest(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

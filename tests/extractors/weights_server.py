@@ -11,11 +11,16 @@ from typing import Any
 
 
 @contextmanager
-def serving(body: bytes, announced: int | None = None) -> Iterator[str]:
-    """Yield the URL of ``body``; ``announced`` is the length that the server claims, None for the true one."""
+def serving(body: bytes, announced: int | str | None = None, asked: list[str] | None = None) -> Iterator[str]:
+    """Yield the URL of ``body``.
+
+    ``announced`` is the length that the server claims, None for the true one; ``asked`` collects the paths of requests.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if asked is not None:
+                asked.append(self.path)
             self.send_response(200)
             self.send_header("Content-Length", str(len(body) if announced is None else announced))
             self.end_headers()

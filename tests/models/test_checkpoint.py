@@ -122,3 +122,14 @@ def test_a_digest_does_not_make_bad_bytes_readable(tmp_path: Path, name: str) ->
     (tmp_path / "config.json").write_text(json.dumps(described))
     with pytest.raises(CheckpointError, match="no readable safetensors"):
         load_head(tmp_path, with_tower=True)
+
+
+def test_a_head_whose_first_stream_is_sound_is_refused(tmp_path: Path) -> None:
+    trained, place = saved(tmp_path), tmp_path / "config.json"
+    sound = replace(SPEC, stream="wav2clip", audio_window="1s@16000Hz")
+    with pytest.raises(UsageError, match="cannot be a head's first stream"):
+        replace(trained, spec=sound)
+    described = json.loads(place.read_text())
+    place.write_text(json.dumps(described | {"spec": json.loads(sound.to_json())}))
+    with pytest.raises(CheckpointError, match="cannot be a head's first stream"):
+        load_head(tmp_path)

@@ -15,6 +15,7 @@ from vadpipe.tracks import FeatureTrack, TimeGrid
 
 CLIP = FeatureSpec("clip", 8, "made", "random:0", decoder="pyav", decoder_version="1")
 OTHER_DECODER = FeatureSpec("clip", 8, "made", "random:0", decoder="decord", decoder_version="1")
+FIVE_CROPS = FeatureSpec("clip", 8, "made", "random:0", geometry="stretch256x340-crop5", decoder="pyav")
 SOUND = FeatureSpec("wav2clip", 8, "made", "made.pt", audio_window="1s@16000Hz")
 
 

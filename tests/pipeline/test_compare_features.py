@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.pipeline.stored_features import CLIP, OTHER_DECODER, put, values
+from tests.pipeline.stored_features import CLIP, FIVE_CROPS, OTHER_DECODER, SOUND, put, values
 from vadpipe.cli import cli
 from vadpipe.errors import UsageError
 from vadpipe.pipeline.compare_features import EDGES, compare_features
 from vadpipe.pipeline.compare_picture import draw_comparison
 from vadpipe.pipeline.feature_sources import open_source
+from vadpipe.store import FeatureStore
+from vadpipe.tracks import FeatureTrack, TimeGrid
 
 ROWS = np.cumsum(values(1, rows=40), axis=0)
 
@@ -40,7 +44,7 @@ def test_every_video_is_compared_with_its_own(tmp_path: Path) -> None:
     found = compare_features(open_source(one), open_source(other), lambda name, total: heard.append((name, total)))
     assert {name: item.verdict for name, item in found.videos.items()} == {
         "a": "identical",
-        "b": "shifted by +2 rows (B is late)",
+        "b": "shifted by +2 rows (B is late); 1 rows are on one side only",
     }
     assert (found.only_a, found.only_b, list(found.failed)) == (["c"], ["d"], ["e"])
     assert heard == [("a", 3), ("b", 3), ("e", 3)]
@@ -61,6 +65,56 @@ def test_figures_over_all_weigh_rows_not_videos(tmp_path: Path) -> None:
     assert told["cosine_median"] == pytest.approx(1)
     assert (found.histogram.sum(), found.histogram[0], found.histogram[-1]) == (40, 30, 10)
     assert (EDGES[0], EDGES[-1]) == (0, 2)
+
+
+def test_the_best_lag_weighs_the_rows_that_count(tmp_path: Path) -> None:
+    """Video a: 30 rows, all but 2 empty, opposite. Video b: 10 rows, the same. 12 rows count."""
+    few = np.zeros((30, 8), np.float32)
+    few[:2] = ROWS[:2]
+    for side, sign in (("one", 1), ("other", -1)):
+        (tmp_path / side).mkdir()
+        np.save(tmp_path / side / "a.npy", sign * few)
+        np.save(tmp_path / side / "b.npy", ROWS[:10])
+    found = compare_features(open_source(tmp_path / "one"), open_source(tmp_path / "other"))
+    told = found.to_mapping()
+    assert told["cosine_by_lag"]["+0"] == pytest.approx((10 - 2) / 12)
+    assert told["cosine_by_lag"]["+0"] == pytest.approx(told["cosine_mean"])
+
+
+def test_crops_are_known_by_their_numbers_wherever_they_lie(tmp_path: Path) -> None:
+    crops = values(3, rows=6, crops=10)
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    for number in range(10):
+        np.save(other / f"v__{number}.npy", crops[number])
+    for number in (1, 5):
+        np.save(one / f"v__{number}.npy", crops[number])
+    found = compare_features(open_source(one), open_source(other))
+    assert found.verdict == "identical; 1 videos have crops on one side only; 48 rows are on one side only"
+    assert (found.rows_missing, found.crops_missing) == (48, 1)
+    assert found.to_mapping()["by_video"]["v"]["only_crops_b"] == (0, 2, 3, 4, 6, 7, 8, 9)
+    put(tmp_path / "store", "v", crops[:5], FIVE_CROPS)
+    found = compare_features(open_source(tmp_path / "store"), open_source(one))
+    assert (found.videos["v"].likeness, found.videos["v"].only_crops_b) == ("identical", (5,))
+    (one / "v__1.npy").unlink()
+    assert compare_features(open_source(one), open_source(other)).verdict == "crop 5 of B fits best: identical"
+
+
+def test_what_differs_beside_the_values_is_said(tmp_path: Path) -> None:
+    """The same zeros: another rate, and rows that hold no sound on one side."""
+    for store, fps, states in (("one", 25, [0, 1, 2]), ("other", 30, [0, 2, 2])):
+        track = FeatureTrack(np.zeros((3, 8), np.float32), TimeGrid(Fraction(fps), 40), SOUND, "v")
+        FeatureStore(tmp_path / store).write(replace(track, states=np.array(states, np.uint8)))
+    done = run(tmp_path / "one", tmp_path / "other")
+    assert done.exit_code == 0
+    assert "time: the rows of 1 videos lie at other times in A and B, e.g. v" in done.stderr
+    assert "sound: 1 rows hold another state of sound in A than in B" in done.stderr
+    told = json.loads(run(tmp_path / "one", tmp_path / "other", "--json").stdout)
+    assert (told["other_time_grids"], told["rows_of_other_sound_states"]) == (["v"], 1)
+    assert told["verdict"] == "identical"
+    told = json.loads(run(tmp_path / "one", tmp_path / "one", "--json").stdout)
+    assert (told["other_time_grids"], told["rows_of_other_sound_states"]) == ([], 0)
 
 
 def test_two_files_need_no_common_name_and_folders_do(tmp_path: Path) -> None:

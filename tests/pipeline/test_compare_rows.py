@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from vadpipe.pipeline import compare_rows as module
-from vadpipe.pipeline.compare_rows import LAGS, compare_rows
+from vadpipe.pipeline.compare_lags import LAGS
+from vadpipe.pipeline.compare_rows import compare_rows
 
 RNG = np.random.default_rng(0)
 WALK = np.cumsum(RNG.standard_normal((60, 32)), axis=0).astype(np.float32)  # neighbours are alike, as in a video
@@ -76,7 +77,9 @@ def test_short_videos_have_no_far_lags() -> None:
 
 def test_missing_rows_are_compared_as_far_as_they_go() -> None:
     found, cosines = compare_rows(A, A[:-1])
-    assert (found.verdict, found.rows, len(cosines)) == ("identical", 39, 39)
+    assert (found.likeness, found.rows, len(cosines)) == ("identical", 39, 39)
+    assert found.verdict == "identical; 1 rows are on one side only"
+    assert compare_rows(A[:20], A[:5])[0].verdict == "identical; 15 rows are on one side only"
 
 
 def test_other_columns_are_other_features() -> None:
@@ -94,6 +97,31 @@ def test_the_crop_that_fits_best_is_named() -> None:
     found, cosines = compare_rows(crops, crops)
     assert (found.verdict, found.rows, found.crop) == ("identical", 200, None)
     assert len(cosines) == 200
+
+
+def test_crops_are_paired_by_their_numbers() -> None:
+    crops = np.stack([RNG.standard_normal(A.shape).astype(np.float32) for _ in range(10)])
+    found, _ = compare_rows(crops[[1, 5]], crops, (1, 5))
+    assert (found.likeness, found.rows, found.crop) == ("identical", 80, None)
+    assert (found.only_crops_a, found.only_crops_b) == ((), (0, 2, 3, 4, 6, 7, 8, 9))
+    assert found.verdict == "identical; crops 0,2,3,4,6,7,8,9 in B only; 320 rows are on one side only"
+    assert verdict(crops[:5], crops) == "identical; crops 5,6,7,8,9 in B only; 200 rows are on one side only"
+    assert compare_rows(crops[5], crops[[1, 5]], (5,), (1, 5))[0].verdict == "crop 5 of B fits best: identical"
+    assert compare_rows(crops[[1, 5]], crops[5], (1, 5), (0,))[0].crop == 5
+    assert compare_rows(A, A, (0,), (5,))[0].verdict == "crop 0 of A, crop 5 of B: identical"
+    found, _ = compare_rows(crops[:2], crops[2:4], (0, 1), (2, 3))
+    assert (found.likeness, found.rows, found.rows_missing) == ("no crops in common", 0, 160)
+
+
+def test_the_mean_at_a_lag_is_that_of_the_rows_counted_there() -> None:
+    """Crop 0 has one row that is not empty, crop 1 has six: 7 rows, of which 6 agree."""
+    a, b = np.zeros((2, 6, 2), np.float32), np.zeros((2, 6, 2), np.float32)
+    a[0, 0], b[0, 0] = (1, 0), (0, 1)
+    a[1], b[1] = (1, 0), (1, 0)
+    found, _ = compare_rows(a, b)
+    assert (found.lag_rows[8], found.lag_cosines[8]) == pytest.approx((7, 6 / 7))
+    # a row later: crop 0 has (a row of A, nothing) and crop 1 five pairs; a row earlier: (nothing, a row of B)
+    assert (found.lag_rows[9], found.lag_cosines[9]) == pytest.approx((6, 5 / 6))
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,21 +6,26 @@ import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from tests.extractors import painted_videos
 from tests.pipeline.mean_colour import MeanColour
 from vadpipe.config import DetectConfig, RunConfig
 from vadpipe.errors import SpecMismatch, UsageError, VideoUnreadable
+from vadpipe.extractors import cuda_decode, media
+from vadpipe.extractors.limits import Limits
 from vadpipe.head_config import LecVadConfig
 from vadpipe.models import HeadInputs, LecVad
 from vadpipe.models.checkpoint import TrainedHead
+from vadpipe.pipeline import detect, detect_run
 from vadpipe.pipeline.detect import SCHEMA_FILE, DetectOptions, detect_video, extractor_for, write_report
-from vadpipe.pipeline.detect_run import _place
+from vadpipe.pipeline.detect_run import DetectRequest, _extract_options, _place
 from vadpipe.pipeline.extract import ExtractOptions, feature_spec
 from vadpipe.pipeline.intervals import find_intervals
 from vadpipe.pipeline.score import score_track
@@ -43,6 +48,25 @@ def scores(categories: list[tuple[float, float, float]], frames: int | None = No
     rows = np.array(categories, dtype=np.float32)
     grid = TimeGrid(Fraction(25), frames if frames is not None else 16 * len(rows))
     return ScoreTrack(1 - rows[:, 0], rows, LABELS, grid)
+
+
+def test_a_video_that_goes_meanwhile_costs_itself(tmp_path: Path) -> None:
+    path, store = painted_videos.write(tmp_path / "x.mp4", 20), FeatureStore(tmp_path / "store")
+
+    class Removing(MeanColour):
+        def encode(self, items: Any) -> NDArray[np.float32]:
+            path.unlink()
+            return super().encode(items)
+
+    detect_video(path, head(), DetectOptions(store), Removing())  # gone between its decode and its store
+    assert store.ids(SPEC) == ["x"]
+    with pytest.raises(VideoUnreadable, match="removed meanwhile"):  # detect_run goes on after it
+        detect_video(path, head(), DetectOptions(store), MeanColour())
+
+
+def test_the_limits_of_a_request_reach_the_decoder() -> None:
+    request = DetectRequest({}, Path("run"), limits=Limits(max_pixels=100))
+    assert _extract_options(request, SPEC).limits.max_pixels == 100
 
 
 def test_a_clip_becomes_a_report_that_keeps_its_schema(tmp_path: Path) -> None:
@@ -116,6 +140,61 @@ def test_heads_on_imported_features_say_what_to_do(tmp_path: Path) -> None:
 def test_weights_from_a_file_must_be_passed_again() -> None:
     with pytest.raises(UsageError, match="pass --weights"):
         extractor_for(replace(SPEC, weights="mine.pt"), DetectOptions())
+
+
+@pytest.fixture
+def on_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[DetectRequest, list[str]]:
+    """A request for a head on features of pictures that a GPU decoded, and the devices that were then asked to."""
+    monkeypatch.setattr(media, "decoder_version", lambda name: f"1 of {name}")
+    asked: list[str] = []
+
+    def open_device(path: Path, request: media.Request, device: str, limits: media.Limits) -> media.MediaReader:
+        asked.append(device)
+        return media.open_media(path, request, limits=limits)
+
+    monkeypatch.setattr(cuda_decode, "open_device", open_device)
+    monkeypatch.setattr(detect, "create", lambda _stream, **_options: MeanColour())
+    spec = feature_spec(MeanColour(), ExtractOptions(decoder="torchcodec", decode_device="cuda"))
+    monkeypatch.setattr(detect_run, "load_head", lambda _run, _device: head(spec))
+    videos = {"clip": painted_videos.write(tmp_path / "clip.mp4", 40)}
+    store, out = tmp_path / "store", tmp_path / "out"
+    return DetectRequest(videos, tmp_path, out=out, features=store, decoder="torchcodec", device="cuda:1"), asked
+
+
+def test_pictures_are_decoded_where_those_of_the_heads_features_were(on_gpu: tuple[DetectRequest, list[str]]) -> None:
+    request, asked = on_gpu
+    ((_, content),) = detect_run.detect_run(request).found
+    assert asked == ["cuda:1"]
+    assert content["model"]["spec"]["decode_device"] == "cuda"
+    # stored now: no GPU, no torchcodec, no FFmpeg is needed any more
+    ((_, again),) = detect_run.detect_run(replace(request, decoder="pyav", device="cpu")).found
+    assert (again["intervals"], asked) == (content["intervals"], ["cuda:1"])
+
+
+def test_no_encoder_is_built_where_all_is_stored(
+    on_gpu: tuple[DetectRequest, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, _ = on_gpu
+    detect_run.detect_run(request)
+    monkeypatch.setattr(detect, "create", lambda stream, **_options: pytest.fail(f"{stream} was built"))
+    assert len(detect_run.detect_run(request).found) == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "error", "said"),
+    [
+        ({"device": "cpu"}, UsageError, "pictures stay on the GPU.*--device cuda.*--decode-device cpu"),
+        ({"decoder": "pyav"}, UsageError, "--decoder torchcodec"),
+        ({"decode_device": "cpu"}, SpecMismatch, "decode_device: 'cuda' expected, 'cpu' got"),
+    ],
+)
+def test_other_ways_of_decoding_are_refused_before_any_work(
+    on_gpu: tuple[DetectRequest, list[str]], other: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    request, asked = on_gpu
+    with pytest.raises(error, match=said):
+        detect_run.detect_run(replace(request, **other))
+    assert asked == []
 
 
 def test_results_of_one_or_many_videos_have_their_places() -> None:

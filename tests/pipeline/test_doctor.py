@@ -53,6 +53,18 @@ def test_torchcodec_loads_or_says_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
     assert line("decoder torchcodec", doctor.checks(full=True))[1:] == ("does not load", "install it so")
 
 
+def test_a_torch_that_cannot_be_imported_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> Any:
+        raise OSError(f"lib{name}_cpu.so: cannot open shared object file")
+
+    monkeypatch.setattr(media, "decoder_version", lambda name: "0.17.0")
+    monkeypatch.setattr(doctor, "import_module", broken)
+    found = doctor.checks(full=True)
+    assert line("torch loads", found).state == "no: libtorch_cpu.so: cannot open shared object file"
+    assert "pip install" in line("torch loads", found).hint
+    assert "NVDEC" not in {check.name for check in found}
+
+
 def test_nvdec(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(media, "decoder_version", lambda name: "0.17.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

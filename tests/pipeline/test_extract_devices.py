@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import queue
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +14,8 @@ import torch
 from tests.extractors import painted_videos
 from tests.pipeline.device_streams import build
 from vadpipe.errors import UsageError, WorkerDied
-from vadpipe.pipeline.extract import ExtractOptions, Outcome, Step
-from vadpipe.pipeline.extract_devices import extract_on, gpu_devices
+from vadpipe.pipeline.extract import ExtractOptions, ExtractSummary, Outcome, Step
+from vadpipe.pipeline.extract_devices import _collect, extract_on, gpu_devices
 from vadpipe.store import FeatureStore
 
 OPTIONS = ExtractOptions(jobs=1)
@@ -50,6 +53,57 @@ def test_a_process_that_fails_ends_the_run(
 ) -> None:
     with pytest.raises(error, match=said):
         extract_on(["cpu", "cpu"], partial(build, kind=kind), videos, FeatureStore(tmp_path / "store"), OPTIONS)
+
+
+@dataclass
+class Process:
+    exitcode: int | None
+
+    def is_alive(self) -> bool:
+        return self.exitcode is None
+
+
+@dataclass
+class Busy:
+    """Events of two processes: ``last`` words of the first, then the second goes on and on, for 100 rows."""
+
+    last: list[Any] = field(default_factory=list)
+    rows: int = 0
+
+    def get(self, block: bool = True, timeout: float | None = None) -> tuple[int, Any]:
+        if self.last:
+            return 0, self.last.pop(0)
+        if self.rows == 100:
+            raise queue.Empty
+        self.rows += 1
+        return 1, Step(1, 16.0, 0.1) if self.rows < 100 else ExtractSummary(done=["b"])
+
+    def get_nowait(self) -> tuple[int, Any]:
+        if self.last:
+            return self.get()
+        raise queue.Empty
+
+
+def test_a_death_is_noticed_while_another_process_is_busy() -> None:
+    events, steps = Busy(), list[Step]()
+    with pytest.raises(WorkerDied, match="process of device 0 ended with code -9"):
+        _collect({0: Process(-9), 1: Process(None)}, events, None, steps.append)
+    assert len(steps) == events.rows == 1
+
+
+def test_the_last_words_of_a_process_that_ended_are_heard() -> None:
+    outcome = Outcome("a", Path("a.mp4"))
+    outcomes: list[Outcome] = []
+    events = Busy([outcome, ExtractSummary(done=["a"])])
+    total = _collect({0: Process(0), 1: Process(None)}, events, outcomes.append, None)
+    assert (total.done, outcomes, events.rows) == (["a", "b"], [outcome], 100)
+    with pytest.raises(UsageError, match="bad"):
+        _collect({0: Process(0), 1: Process(None)}, Busy([outcome, UsageError("bad")]), None, None)
+
+
+def test_a_process_that_cannot_be_started_says_why(tmp_path: Path, videos: dict[str, Path]) -> None:
+    with pytest.raises(Exception, match="pickle"):
+        extract_on(["cpu", "cpu"], lambda device: build(device), videos, FeatureStore(tmp_path / "store"), OPTIONS)
 
 
 def test_gpus_are_chosen_by_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,6 +233,13 @@ def test_requests_that_cannot_be_met(
     assert SNIPPET_FRAMES.keys() <= EXTRACTORS.keys()
 
 
+def test_sound_alone_needs_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_decode, "open_device", lambda *_, **__: pytest.fail("a GPU was asked for"))
+    path = painted_videos.write(tmp_path / "a.mp4", 40)
+    (result,) = extract_tracks([path], [Loudness()], ExtractOptions(decode_device="cuda"))
+    assert isinstance(result, Extracted), result
+
+
 def test_pictures_of_a_device_go_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The path of ``--decode-device cuda``, with the decoder told to stay on the CPU."""
     try:

@@ -147,3 +147,29 @@ def test_a_folder_needs_no_labels_where_the_videos_are_there(tmp_path: Path) -> 
     done = CliRunner().invoke(cli, [*command, "--crops", "all", "--out", str(tmp_path / "store"), "--json"])
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["done"] == ["a"]
+
+
+def test_missing_files_of_a_folder_are_exit_code_3_and_odd_videos_are_named(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    painted_videos.write(tmp_path / "videos" / "a.mp4", 40)
+    painted_videos.write(tmp_path / "videos" / "b.mp4", 40)
+    (tmp_path / "videos" / "odd\n.mp4").write_bytes(b"")
+    np.save(tmp_path / "a.npy", np.ones((3, 4), np.float32))
+    command = ["import", "features", str(tmp_path), "--stream", "made", "--videos", str(tmp_path / "videos")]
+    done = CliRunner().invoke(cli, [*command, "--out", str(tmp_path / "store"), "--json"])
+    assert done.exit_code == 3
+    told = json.loads(done.stdout)
+    assert (told["done"], told["missing"], told["failed"]) == (["a"], ["b"], {})
+    assert "missing: b has no b.npy" in done.stderr
+    assert "left out: video id" in done.stderr
+
+
+def test_lists_of_which_no_video_can_be_imported_are_exit_code_1(tmp_path: Path) -> None:
+    np.save(tmp_path / "A__#0_label_A__0.npy", np.full((3, 4), np.nan, np.float32))
+    (tmp_path / "list.csv").write_text("path,label\n/a/A__#0_label_A__0.npy,A\n")
+    command = ["import", "features", "--dataset", "xd_violence", "--root", str(tmp_path)]
+    command += ["--list", f"train={tmp_path / 'list.csv'}", "--out", str(tmp_path / "store")]
+    done = CliRunner().invoke(cli, command)
+    assert (done.exit_code, type(done.exception)) == (1, SystemExit)
+    assert "holds NaN" in done.stderr
+    assert (tmp_path / "store" / "manifest.jsonl").is_file()

@@ -35,6 +35,27 @@ def test_of_several_crops_the_first_is_taken_and_the_rest_is_said(tmp_path: Path
     assert (summary.spec.geometry, summary.spec.decoder) == ("", "")  # stores of earlier versions stay valid
 
 
+def test_the_first_crop_is_one_number_for_all_videos(tmp_path: Path) -> None:
+    """Rows of different crops are different features, so they must not stand under one specification."""
+    for name, crops in (("a", (3, 5)), ("b", (5,)), ("c", (3,)), ("unlabelled", (0,))):
+        for crop in crops:
+            np.save(tmp_path / f"{name}__{crop}.npy", ROWS + crop)
+    store = FeatureStore(tmp_path / "store")
+    summary = import_folder(tmp_path, store, [record(name) for name in "abc"], "made")
+    assert (summary.done, summary.missing) == (["a", "c"], {"b": "b__3.npy"})
+    assert summary.spec.geometry == "crops 3"
+    assert "2 files of further crops were left out; crop 3 of each video is used" in summary.notes
+    for name in summary.done:
+        np.testing.assert_array_equal(store.read(summary.spec, name).data, ROWS + 3)
+
+
+def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ROWS[:1])
+    summary = import_folder(tmp_path, FeatureStore(tmp_path / "store"), [record("a", 0)], "made")
+    assert summary.done == []
+    assert "got 1 rows for a video of 0 frames" in summary.failed["a"]
+
+
 @pytest.mark.parametrize(("rows", "frames", "kept"), [(3, 40, 3), (3, 32, 2), (3, 64, 4)])
 def test_a_row_more_or_less_is_adjusted_and_said(tmp_path: Path, rows: int, frames: int, kept: int) -> None:
     np.save(tmp_path / "a.npy", ROWS[:rows])
@@ -77,6 +98,7 @@ def test_bad_files_cost_themselves_wherever_they_stand(tmp_path: Path) -> None:
     )
     assert summary.done == names[4:]
     reasons = ["got 9 columns, expected 8", "NaN", "truncated", "got 5 rows, expected 3"]
+    assert "--stride says how many of its frames" in summary.failed["3-long"]
     for (name, text), reason in zip(summary.failed.items(), reasons, strict=True):
         assert name in text
         assert reason in text
@@ -175,3 +197,18 @@ def test_videos_say_how_long_they_are(tmp_path: Path) -> None:
     assert (summary.done, list(summary.failed)) == (["c"], ["b"])  # a is stored, of 40 frames
     assert "a: the labels say 39 frames, the video has 40" in summary.notes
     assert any(note.startswith("c: taken from the labels") for note in summary.notes)
+
+
+def test_rows_of_a_varying_rate_keep_their_times(tmp_path: Path) -> None:
+    times = [0, 40, 80, 120, 500, 540, 580, 620, 660, 700]
+    video = painted_videos.write(tmp_path / "v.mkv", len(times), pts=times)
+    np.save(tmp_path / "v.npy", ROWS)
+    store = FeatureStore(tmp_path / "store")
+    summary = import_folder(tmp_path, store, [], "timed", 4, videos={"v": video})
+    assert summary.done == ["v"]
+    assert store.read(summary.spec, "v").grid.boundaries_s[:3] == pytest.approx((0.0, 0.5, 0.66), abs=0.002)
+    assert import_folder(tmp_path, store, [], "timed", 4, videos={"v": video}).kept == ["v"]
+    labelled = import_folder(
+        tmp_path, store, [VideoRecord("v", frozenset({"normal"}), (), "train", 10, Fraction(25))], "timed", 4
+    )
+    assert labelled.done == ["v"]  # now of a constant rate, so that it is another grid

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vadpipe.datasets.npy import open_array
-from vadpipe.errors import DataError
+from vadpipe.errors import DataError, UsageError
 from vadpipe.pipeline.npy_file import MAX_BYTES, read_header, read_npy
 
 ROWS = np.arange(24, dtype=np.float32).reshape(3, 8)
@@ -97,6 +98,16 @@ def test_other_bytes_are_refused(tmp_path: Path) -> None:
         read_npy(tmp_path / "b.npy")
     with pytest.raises(DataError, match="cannot be read"):
         read_npy(tmp_path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    os.mkfifo(path)
+    for read in (read_header, read_npy):
+        with pytest.raises(DataError, match="no regular file"):
+            read(path)
+    with pytest.raises(UsageError, match="no regular file"):
+        open_array(path)
 
 
 def test_a_huge_file_is_refused_without_reading_it(tmp_path: Path) -> None:

@@ -335,3 +335,15 @@ def test_the_files_of_the_videos_go_before_all_other_lengths(tmp_path: Path) -> 
     assert track(store, summary, BOTH).grid == TimeGrid(Fraction(24), 48)
     assert any("the labels say 41 frames, the video has 40" in note for note in summary.notes)
     assert any("1 of 3 videos: their true number of frames is not known" in note for note in summary.notes)
+
+
+def test_a_video_of_a_varying_rate_gives_its_times_to_both_streams(tmp_path: Path) -> None:
+    video = f"{FIGHT}.mkv"
+    painted_videos.write(tmp_path / video, 40, pts=[*range(0, 640, 40), *range(2000, 2960, 40)])
+    feature(tmp_path / "root", f"{FIGHT}__0.npy")
+    feature(tmp_path / "root", f"{FIGHT}__vggish.npy")
+    rows = [f"/a/{FIGHT}__0.npy,/a/{FIGHT}__vggish.npy,B1-0-0"]
+    lists = [f"train={write_list(tmp_path / 'a.csv', rows, 'path,audio_path,label')}"]
+    summary, store, _ = load(tmp_path, "xd_violence", lists, videos={FIGHT: tmp_path / video}, audio_stream="heard")
+    for stream in (0, 1):
+        assert track(store, summary, FIGHT, stream).grid.boundaries_s[:3] == pytest.approx((0, 2, 2.64), abs=0.002)

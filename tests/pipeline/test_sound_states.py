@@ -12,23 +12,24 @@ import pytest
 import torch
 
 from tests.extractors import painted_videos
+from tests.pipeline.heads import small_config
 from tests.pipeline.mean_colour import MeanColour
 from tests.pipeline.planted import AUDIO_SPEC, CLASSES, SPEC, Planted, plant, plant_audio
 from tests.pipeline.test_detect_audio import FRAMES, LABELS, SOUND, head, student, teacher
 from tests.pipeline.test_detect_audio import SPEC as SEEN
-from vadpipe.errors import DataError, VideoError
+from vadpipe.errors import DataError, UsageError, VideoError
 from vadpipe.head_config import AVadClipConfig
 from vadpipe.manifest import VideoRecord
 from vadpipe.models.checkpoint import TrainedHead
 from vadpipe.pipeline.bags import Bags
-from vadpipe.pipeline.detect import DetectOptions, detect_video
+from vadpipe.pipeline.detect import DetectOptions, _choose_head, detect_video
 from vadpipe.pipeline.evaluate import evaluate
 from vadpipe.pipeline.score import audio_track, score_track
-from vadpipe.pipeline.train_data import _without_sound
+from vadpipe.pipeline.train_data import TrainRequest, _without_sound, find_training_data
 from vadpipe.sound import ABSENT, PRESENT, SILENT, UNDECODABLE
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
-from vadpipe.tracks import Detection, FeatureTrack, FloatArray, TimeGrid
+from vadpipe.tracks import Detection, FeatureTrack, FloatArray, TimeGrid, VideoClip
 
 
 def sound_track(
@@ -152,7 +153,9 @@ def test_evaluation_scores_videos_without_sound_and_says_so(planted: Planted) ->
     nothing = replace(track, data=np.zeros_like(track.data), states=np.full(count, ABSENT, np.uint8))
     planted.store.write(nothing)
     result = evaluate(trained, planted.store, planted.part("test"))
-    assert any(record.id in note and "no sound" in note for note in result.notes)
+    (note,) = (note for note in result.notes if "no sound" in note)
+    assert note.startswith("1 videos have no sound, or no features of it, and were scored by this head without it (")
+    assert note.endswith(f"gives a video without sound to the student, where there is one): {record.id!r}")
 
 
 @pytest.fixture
@@ -203,3 +206,67 @@ def test_sound_that_cannot_be_decoded_is_warned_of(tmp_path: Path, clip: Path) -
     assert any("pass --student" in text for text in alone.warnings)
     with pytest.raises(VideoError, match="looks at nothing else"):
         found(clip, states, None, store, modality="audio")
+
+
+def test_sound_is_never_the_first_stream(tmp_path: Path) -> None:
+    """There its snippets without sound would be rows of zeros, no different from data."""
+    store = FeatureStore(tmp_path)
+    seen = replace(AUDIO_SPEC, stream="wav2clip", audio_window="1s@16000Hz")
+    store.write(sound_track([PRESENT, ABSENT], seen))
+    records = [VideoRecord("clip", frozenset({"normal"}))]
+    with pytest.raises(UsageError, match="cannot be a head's first stream"):
+        Bags(store, seen, records, CLASSES)
+    request = TrainRequest(replace(small_config("vadclip"), stream="wav2clip"), features=tmp_path)
+    with pytest.raises(UsageError, match="cannot be a head's first stream"):
+        find_training_data(request)
+
+
+def of_file(track: FeatureTrack, sha256: str, frames: int = 128) -> FeatureTrack:
+    grid = TimeGrid(track.grid.fps, frames)
+    return replace(track, source_sha256=sha256, grid=grid)
+
+
+MADE = replace(SEEN, dim=6, model="made")
+HEARD = replace(SOUND, model="made", weights="made.pt")
+
+
+@pytest.mark.parametrize(
+    ("frames", "sha256", "spec", "is_said"),
+    [
+        (128, "b" * 64, HEARD, "of different files: "),
+        (127, "a" * 64, HEARD, "127 frames of the file aaaaaaaaaaaa"),
+        (128, "a" * 64, HEARD, ""),
+        (127, "", HEARD, ""),  # written by whoever knew no file
+        (127, "b" * 64, SOUND, ""),  # imported: the digest is that of the .npy
+    ],
+)
+def test_picture_and_sound_are_of_one_file(
+    frames: int, sha256: str, spec: FeatureSpec, is_said: str, tmp_path: Path
+) -> None:
+    """As many snippets are not enough: two other files can have them too."""
+    picture = of_file(picture_track(8, "clip", MADE), "a" * 64)
+    sound = of_file(sound_track([PRESENT] * 8, spec), sha256, frames)
+    store = FeatureStore(tmp_path)
+    store.write(picture)
+    store.write(sound)
+    bags = Bags(store, MADE, [VideoRecord("clip", frozenset({"normal"}))], CLASSES, audio_spec=spec)
+    listener = head(AVadClipConfig(dim=32, layers=1, zero_init=False), spec, MADE).head
+    if not is_said:
+        assert bags.batch([0]).has_audio is not None
+        score_track(listener, picture, LABELS, audio=sound)
+        return
+    with pytest.raises(
+        DataError, match=rf"{MADE.folder}: 128 frames of the file aaaaaaaaaaaa and {spec.folder}: {frames}"
+    ):
+        bags.batch([0])
+    with pytest.raises(DataError, match=is_said):
+        score_track(listener, picture, LABELS, audio=sound)
+
+
+def test_a_video_without_frames_is_told_from_one_that_is_mute(tmp_path: Path) -> None:
+    clip = VideoClip("clip", "clip.mp4", 32, 32, Fraction(25), 0, 0.0, audio_rate=16000)
+    nothing = FeatureTrack(
+        np.zeros((0, 6), np.float32), TimeGrid(Fraction(25), 0), SOUND, "clip", states=np.zeros(0, np.uint8)
+    )
+    _, audio, _ = _choose_head(clip, teacher(), student(), nothing)
+    assert audio.reason.startswith("the video has an audio stream, but no frames, so no snippet has sound: scored by")

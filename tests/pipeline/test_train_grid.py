@@ -69,7 +69,7 @@ def prepared(data: TrainingData, _device: str) -> Prepared:
     teacher = None
     if data.teacher is not None:
         both = Bags(data.store, data.teacher.spec, data.train, CLASSES, audio_spec=data.teacher.audio_spec)
-        teacher = Teacher(data.teacher, both, data.spec, data.audio_spec is not None)
+        teacher = Teacher(data.teacher, both, data.audio_spec is not None)
     inputs = replace(small_inputs(), video_dim=SPEC.dim)
     val = bags(data.val) if data.val else None
     return Prepared(bags(data.train), val, bags(data.test), inputs, teacher, "small", "")

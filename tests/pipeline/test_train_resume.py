@@ -68,7 +68,7 @@ def run(planted: Planted, config: RunConfig, folder: Path, stop_after: int = 0) 
         told = small_config("avadclip")
         head = build_head(told, small_inputs())
         both = Bags(planted.store, SPEC, planted.part("train"), CLASSES, audio_spec=AUDIO_SPEC)
-        teacher = Teacher(TrainedHead(head, told, SPEC, CLASSES, "", {}, "abc", AUDIO_SPEC), both, SPEC)
+        teacher = Teacher(TrainedHead(head, told, SPEC, CLASSES, "", {}, "abc", AUDIO_SPEC), both)
     return fit(train, val, inputs, config, folder, teacher=teacher, on_epoch=on_epoch)
 
 

@@ -46,7 +46,7 @@ def stepper(bags: Bags, config: RunConfig, head: torch.nn.Module | None = None) 
     if getattr(config.model, "distill", "none") != "none":
         told = small_config("avadclip", padding=getattr(config.model, "padding", "masked"))
         trained = TrainedHead(build_head(told, small_inputs()), told, SPEC, CLASSES, "", audio_spec=AUDIO_SPEC)
-        teacher = Teacher(trained, bags, SPEC)
+        teacher = Teacher(trained, bags)
     return Stepper(TrainState(head, optimizer, config.train, ""), bags, config, 0, teacher=teacher)
 
 

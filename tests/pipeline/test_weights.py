@@ -12,9 +12,10 @@ from click.testing import CliRunner, Result
 
 from tests.extractors.test_weights_cache import saved
 from tests.extractors.weights_server import closed_port_url, serving
+from vadpipe import extractors
 from vadpipe.cli import cli
-from vadpipe.errors import UsageError, WeightsError
-from vadpipe.extractors import EXTRACTORS, create
+from vadpipe.errors import StoreError, UsageError, WeightsError
+from vadpipe.extractors import EXTRACTORS, create, weights_cache
 from vadpipe.extractors import weights as module
 from vadpipe.extractors.weights import KnownWeights
 from vadpipe.pipeline import weights as pipeline
@@ -81,6 +82,33 @@ def test_what_does_not_fit_is_not_recorded(cache: Path, monkeypatch: pytest.Monk
     assert not (cache / "net.pt.json").exists()
 
 
+@pytest.mark.parametrize("stream", EXTRACTORS)
+def test_no_encoder_records_a_download_that_does_not_fit(
+    stream: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(CONTENT) as url:
+        known = MappingProxyType({"net": KnownWeights("Test net", url, "net.pt", "", "MIT", stream=stream)})
+        for place in (module, pipeline, extractors):
+            monkeypatch.setattr(place, "KNOWN", known)
+        with pytest.raises(WeightsError, match=r"does not fit the network.* Delete \S+net\.pt to download it again"):
+            get("net", progress=False)
+        with pytest.raises(WeightsError, match=r"does not fit the network.* Delete \S+net\.pt to download it again"):
+            create(stream, weights="net")
+    assert [path.name for path in cache.iterdir()] == ["net.pt"]
+    assert verify("net").state == "does not fit"
+
+
+def test_a_folder_that_cannot_be_written_is_no_misfit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, content: bytes) -> None:
+        raise StoreError(f"cannot write {path}: read-only")
+
+    offer(monkeypatch, closed_port_url())
+    (cache / "net.pt").write_bytes(CONTENT)
+    monkeypatch.setattr(weights_cache, "atomic_write", refuse)
+    found = verify("net")
+    assert (found.state, "cannot be recorded" in found.reason) == ("damaged", True)
+
+
 def test_a_missing_package_leaves_the_names_unchecked_and_says_so(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def build(_: str, weights: str) -> None:
         raise UsageError("pip install it")
@@ -90,6 +118,8 @@ def test_a_missing_package_leaves_the_names_unchecked_and_says_so(cache: Path, m
     (cache / "net.pt").write_bytes(CONTENT)
     assert verify("net").ok
     assert "names and shapes not checked: pip install it" in verify("net").reason
+    assert not (cache / "net.pt.json").exists()
+    assert "sha256 not recorded (not published: " in run("get", "net", "-q").stderr
 
 
 def test_get_downloads_once_and_checks(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

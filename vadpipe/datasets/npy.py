@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO, NamedTuple
@@ -28,6 +31,15 @@ class ArrayHeader(NamedTuple):
     dtype: np.dtype[Any]
 
 
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file for reading; OSError for what is no regular file. A pipe would be waited for without end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return os.fdopen(descriptor, "rb")
+
+
 def read_array_header(file: BinaryIO) -> ArrayHeader:
     """Read the header of an open ``.npy`` file, which then stands where the values begin.
 
@@ -50,7 +62,7 @@ def open_array(path: str | Path) -> NDArray[Any]:
     or is shorter than its header says.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             if not file.read(1):
                 raise DataError("empty (0 bytes)")
             file.seek(0)

@@ -20,7 +20,7 @@ from vadpipe.extractors import Needs
 from vadpipe.extractors.batches import crop_geometry, picture_rows, picture_spec
 from vadpipe.extractors.compute import checked_batch_size, checked_device, checked_dtype, keep_freed_blocks
 from vadpipe.extractors.untrained import random_values, state_sha256
-from vadpipe.extractors.weights import Weights, check_fit, read_state, resolve
+from vadpipe.extractors.weights import Weights, accept, read_state, resolve
 from vadpipe.spec import FeatureSpec
 
 ARCHITECTURE = "ViT-B-16-quickgelu"
@@ -219,7 +219,7 @@ def require_quick_gelu(network: Any) -> None:
 
 def _file_state(weights: Weights, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     state = {name: tensor for name, tensor in read_state(weights).items() if name not in _NOT_PARAMETERS}
-    check_fit(state, shapes, str(weights.path))
+    accept(weights, state, shapes)
     return state
 
 

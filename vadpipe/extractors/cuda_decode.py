@@ -55,6 +55,15 @@ def check_device(decoder: str, decode_device: str) -> None:
         raise UsageError(f"decoder {decoder!r} decodes on the CPU only. For the GPU choose --decoder {DECODER}.")
 
 
+def check_encoder(decode_device: str, device: str) -> None:
+    """UsageError where pictures would be decoded on a GPU for an encoder elsewhere; imports no torch."""
+    if decode_device.startswith("cuda") and not device.startswith("cuda"):
+        raise UsageError(
+            "--decode-device cuda: pictures stay on the GPU, so the encoders must be there: --device cuda. "
+            "Or decode on the CPU (--decode-device cpu), which gives features of another specification."
+        )
+
+
 def open_device(
     path: str | Path, request: media.Request, device: str = "cuda:0", limits: media.Limits | None = None
 ) -> DeviceReader:
@@ -97,6 +106,10 @@ class DeviceReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._child.__exit__(kind, error, trace)
+
+    def kill(self) -> None:
+        """End the child at once; another thread may call it. What the GPU is at is finished first."""
+        self._child.kill()
 
     @property
     def report(self) -> media.MediaReport:

@@ -107,8 +107,8 @@ def check_damage(source: Source, request: dict[str, Any]) -> None:
     if lost and lost >= request["max_corrupt_share"] * total:
         raise VideoUnreadable(
             f"{request['path']}: {lost} of {total} frames could not be decoded ({source.tally.corrupt_packets} damaged "
-            f"packets), {request['max_corrupt_share']:.0%} is too much. Get an undamaged copy, or raise "
-            "max_corrupt_share."
+            f"packets), {request['max_corrupt_share']:.0%} is too much. Get an undamaged copy, or allow "
+            "more: --limit max_corrupt_share=SHARE."
         )
 
 
@@ -158,7 +158,7 @@ def main(control_fd: int, memory_fd: int, life_fd: int) -> None:
     except MemoryError:
         limit = request["memory_bytes"] / 1024**3
         text = f"{request['path']}: the decoder ran out of memory (limit {limit:.1f} GiB)."
-        text += " The file may be damaged; if it is not, raise memory_bytes."
+        text += " The file may be damaged; if it is not, allow more: --limit memory_bytes=BYTES."
         link.send(t="error", kind="DecoderCrashed", text=text)
     os._exit(0)
 

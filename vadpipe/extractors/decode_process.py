@@ -57,7 +57,7 @@ class DecodeProcess:
                 self.close()
                 raise errors.DecoderTimeout(
                     f"{self._path}: the decoder made no progress for {self._stall_s:g} s and was killed. "
-                    "Check the file, try another decoder, or raise stall_s."
+                    "Check the file, try another decoder, or wait longer: --limit stall_s=SECONDS."
                 )
 
     def open_ring(self, slot_bytes: int, queue_slots: int) -> Ring:
@@ -76,12 +76,16 @@ class DecodeProcess:
         """Process id of the child."""
         return self._process.pid
 
-    def close(self) -> None:
-        """Kill the child where it still runs, reap it, free memory and descriptors. Can be called again."""
+    def kill(self) -> None:
+        """Kill the child where it still runs and free nothing, so that any thread may call it."""
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+
+    def close(self) -> None:
+        """Kill the child where it still runs, reap it, free memory and descriptors. Can be called again."""
+        self.kill()
+        self._process.wait()
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()

@@ -130,21 +130,35 @@ def _short_center(rgb: UInt8Array, side: int, crop: int, how: Resampling) -> UIn
     old_height, old_width = rgb.shape[:2]
     height, width = resized_size(old_height, old_width, side)
     top, left = centre_offset(height, crop), centre_offset(width, crop)
-    image = Image.fromarray(rgb)
     if max(height, width) > _LONGEST:
         # A 1 x 8000 strip would become 224 x 1 792 000 pixels, 1.2 GB, of which 224 x 224 are kept: resample only
-        # those. Not used for ordinary frames: Pillow takes the box in single precision and may swap its two passes,
-        # which is a few grey levels off on noise.
+        # those. Not used for ordinary frames: Pillow takes the box in single precision, and the long side has to come
+        # first to take little memory, which is a few grey levels off on noise.
         down, across = old_height / height, old_width / width
-        box = (left * across, top * down, (left + crop) * across, (top + crop) * down)
-        return np.asarray(image.resize((crop, crop), how, box=box))
-    resized = image.resize((width, height), how)
-    return np.asarray(resized)[top : top + crop, left : left + crop]
+        return _strip_center(rgb, crop, (top * down, (top + crop) * down), (left * across, (left + crop) * across), how)
+    return _stretch(rgb, height, width, how)[top : top + crop, left : left + crop]
+
+
+def _strip_center(
+    rgb: UInt8Array, crop: int, rows: tuple[float, float], columns: tuple[float, float], how: Resampling
+) -> UInt8Array:
+    """The rows and columns (from, to) of a long, narrow frame as ``crop`` x ``crop`` pixels."""
+    (top, bottom), (left, right) = rows, columns
+    image, (height, width) = Image.fromarray(rgb), rgb.shape[:2]
+    if width > height:
+        image = image.resize((crop, height), how, box=(left, 0, right, height))
+        return np.asarray(image.resize((crop, crop), how, box=(0, top, crop, bottom)))
+    image = image.resize((width, crop), how, box=(0, top, width, bottom))
+    return np.asarray(image.resize((crop, crop), how, box=(left, 0, right, crop)))
 
 
 def _stretch(rgb: UInt8Array, height: int, width: int, how: Resampling) -> UInt8Array:
-    """To ``height`` x ``width`` by Pillow, antialiased; the aspect ratio is not kept."""
-    return np.asarray(Image.fromarray(rgb).resize((width, height), how))
+    """To ``height`` x ``width`` by Pillow, antialiased; the aspect ratio need not be kept."""
+    # One direction in each call. In one call for both, Pillow rounds to 8 bits between them, and which comes first
+    # depends on its version: up to 12.1 the width, as in the published features; in 13 the height of tall frames,
+    # which is up to 25 grey levels off on noise.
+    across = Image.fromarray(rgb).resize((width, rgb.shape[0]), how)
+    return np.asarray(across.resize((width, height), how))
 
 
 def _stretch_center(rgb: UInt8Array, height: int, width: int, crop: int, how: Resampling) -> UInt8Array:

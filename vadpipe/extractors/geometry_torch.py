@@ -1,9 +1,8 @@
 """The geometries of :mod:`vadpipe.extractors.geometry` on torch tensors, for frames that never leave the GPU.
 
-Same sizes, same offsets, same filters, and as in Pillow the width comes first and both passes are rounded to 8 bits;
-only the weights differ in their last digits: at most 2 grey levels, on noise. Where the aspect ratio is not kept, newer
-versions of Pillow take the height of frames taller than 4:3 first; on noise that is up to 16 levels, 0.3 on average.
-So the interpolation has another name in the feature specification, and such features never mix with others unnoticed.
+Same sizes, same offsets, same filters, and as there the width comes first and both passes are rounded to 8 bits; only
+the weights differ in their last digits: at most 2 grey levels, on noise. So the interpolation has another name in the
+feature specification, and such features never mix with others unnoticed.
 
 Legend: B frames; H, W a frame; h, w the picture after the geometry.
 """

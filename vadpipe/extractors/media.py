@@ -30,38 +30,10 @@ from vadpipe.errors import DecoderCrashed, UsageError
 from vadpipe.extractors import decoders, geometry
 from vadpipe.extractors.decode_link import Ring
 from vadpipe.extractors.decode_process import DecodeProcess
+from vadpipe.extractors.limits import Limits as Limits
 from vadpipe.extractors.video_file import check_file
 from vadpipe.manifest import video_id
 from vadpipe.tracks import FloatArray, TimeGrid, VideoClip
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one video may cost.
-
-    stall_s
-        Seconds without a sign of progress after which the decoder is killed.
-    memory_bytes
-        Address space of the decoder process.
-    max_pixels, max_duration_s
-        Width x height of a frame; length in seconds.
-    queue_slots
-        Frames (or pieces of sound) that may wait for the consumer.
-    max_corrupt_share
-        Share of the frames, 0 … 1, from which on a video with so many lost ones is refused.
-    """
-
-    stall_s: float = 60.0
-    memory_bytes: int = 6 * 1024**3
-    max_pixels: int = 7680 * 4320
-    max_duration_s: float = 48 * 3600.0
-    queue_slots: int = 32
-    max_corrupt_share: float = 0.10
-
-    def __post_init__(self) -> None:
-        numbers = (self.stall_s, self.memory_bytes, self.max_pixels, self.max_duration_s, self.queue_slots)
-        if not all(number > 0 for number in numbers) or not 0 < self.max_corrupt_share <= 1:
-            raise ValueError(f"limits must be positive, max_corrupt_share in (0, 1]: got {self}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +128,16 @@ class MediaReport:
 
 
 def decoder_version(name: str) -> str:
-    """Version of an installed decoder, which is not imported; UsageError where it is unknown or cannot be used."""
+    """Version of an installed decoder, which is not imported; UsageError where it is unknown or cannot be used.
+
+    For one that runs on the system's libraries these belong to it, e.g. ``0.17.0+ffmpeg7``: they make the pixels.
+    """
     decoder = decoders.lookup(name)
     try:
         version = metadata.version(decoder.distribution)
     except metadata.PackageNotFoundError as error:
         raise UsageError(f"decoder {name!r} is not installed. Install it with: {decoder.install}") from error
-    decoders.check_loads(name)
-    return version
+    return "+".join(filter(None, (version, decoders.system_libraries(name))))
 
 
 def probe(path: str | Path, *, decoder: str = "pyav", limits: Limits | None = None) -> VideoClip:
@@ -205,6 +179,7 @@ class MediaReader:
         self._child: DecodeProcess | None = None
         self._ring: Ring | None = None
         self._report: MediaReport | None = None
+        self._killed = False
 
     def __enter__(self) -> Self:
         if self._child is not None:
@@ -217,6 +192,8 @@ class MediaReader:
         self._request["memory_bytes"] += decoders.lookup(self._decoder).memory_bytes
         self._child = DecodeProcess(self._request)
         try:
+            if self._killed:  # while the child was being started
+                self._child.kill()
             self._begin(self._child)
         except BaseException:
             self._child.close()
@@ -247,6 +224,15 @@ class MediaReader:
         if self._child is None:
             raise RuntimeError("the reader was not entered")
         return self._child.pid
+
+    def kill(self) -> None:
+        """End the child at once, whatever it is at; the one method that another thread may call, at any time.
+
+        The thread that reads gets :class:`vadpipe.errors.DecoderCrashed`.
+        """
+        self._killed = True
+        if self._child is not None:
+            self._child.kill()
 
     def _begin(self, child: DecodeProcess) -> None:
         head = child.receive()

@@ -19,7 +19,7 @@ from vadpipe.extractors import Needs
 from vadpipe.extractors.batches import crop_geometry, picture_rows, picture_spec
 from vadpipe.extractors.compute import checked_batch_size, checked_device, checked_dtype, keep_freed_blocks
 from vadpipe.extractors.untrained import mirrored_values, state_sha256
-from vadpipe.extractors.weights import check_fit, read_state, resolve
+from vadpipe.extractors.weights import accept, read_state, resolve
 from vadpipe.spec import FeatureSpec
 
 FRAMES = 16
@@ -170,7 +170,7 @@ class SnippetEncoder:
             for name, tensor in read_state(self._weights).items()
             if not name.startswith(self.network.left_out) and not _is_counter(name)
         }
-        check_fit(state, self._shapes, str(self._weights.path))
+        accept(self._weights, state, self._shapes)
         return state
 
     def _initial(self, name: str) -> NDArray[np.float32]:

@@ -1,7 +1,8 @@
 """State dicts of other people: a safetensors, ``.pt``, ``.pth`` … file -> names and tensors, and nothing else.
 
 A pickle can run code, so ``torch.load`` reads with ``weights_only``; and a small file can claim a large content (a
-packed zip, a tensor of many rows in one place of memory), so sizes are looked at before and after.
+packed zip, a tensor of many rows in one place of memory, a type of one byte that becomes float32), so sizes are looked
+at before and after.
 """
 
 from __future__ import annotations
@@ -104,12 +105,20 @@ def _check_zip(path: Path, size: int) -> None:
 
 
 def _check_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuse tensors that are no plain arrays, and views that are larger than what they lie in by far."""
+    """Refuse tensors that are no plain arrays, views that are larger than what they lie in, and too much in float32."""
     import torch
 
     for name, value in tensors.items():
         if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
             raise WeightsError(f"{path}: {name[:80]!r} is no plain array; save it as safetensors")
-    total = sum(value.numel() * value.element_size() for value in tensors.values())
+        told, there = value.numel() * value.element_size(), value.untyped_storage().nbytes()
+        if told > there:
+            raise WeightsError(f"{path}: {name[:80]!r} claims {told} bytes where {there} lie; save it as safetensors")
+    total = sum(value.numel() * _bytes_as_read(value) for value in tensors.values())
     if total > MAX_BYTES:
         raise WeightsError(f"{path}: its tensors have {total} bytes, expected at most {MAX_BYTES}")
+
+
+def _bytes_as_read(value: torch.Tensor) -> int:
+    """Bytes of one number; float32 is what encoders make of smaller floating-point types."""
+    return max(value.element_size(), 4) if value.is_floating_point() else value.element_size()

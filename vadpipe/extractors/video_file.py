@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vadpipe.errors import UsageError, VideoUnreadable
@@ -30,3 +32,21 @@ def check_file(path: Path) -> None:
         raise VideoUnreadable(f"{path}: the file is empty (0 bytes). Download or record it again.")
     if all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in start):
         raise VideoUnreadable(f"{path}: it is a text file, not a video. It begins with {start[:40]!r}.")
+
+
+@contextmanager
+def vanishing(path: Path) -> Iterator[None]:
+    """Around work on a file that was there when the run began: where it has gone, that is this video's failure.
+
+    A UsageError or OSError from inside becomes VideoUnreadable if the file cannot be found any more.
+    """
+    try:
+        yield
+    except (UsageError, OSError) as error:
+        try:
+            path.stat()
+        except OSError as reason:
+            raise VideoUnreadable(
+                f"{path}: {reason.strerror or reason}; removed meanwhile, or a dangling link"
+            ) from error
+        raise

@@ -22,7 +22,7 @@ from vadpipe.extractors import Needs
 from vadpipe.extractors.batches import CROPS, item_rows
 from vadpipe.extractors.compute import checked_batch_size, checked_device, checked_dtype, keep_freed_blocks
 from vadpipe.extractors.untrained import mirrored_values, state_sha256
-from vadpipe.extractors.weights import Weights, check_fit, read_state, resolve
+from vadpipe.extractors.weights import Weights, accept, read_state, resolve
 from vadpipe.spec import FeatureSpec
 
 DIM = 512
@@ -196,7 +196,7 @@ def _spectrogram() -> Any:
 
 def _file_state(weights: Weights, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     state = {name: value for name, value in read_state(weights).items() if not name.startswith(_OF_TRAINING)}
-    check_fit(state, shapes, str(weights.path))
+    accept(weights, state, shapes)
     return state
 
 

@@ -22,6 +22,7 @@ from vadpipe.extractors.weights_cache import (
     expected_digest,
     file_sha256,
     record_digest,
+    record_path,
 )
 from vadpipe.extractors.weights_table import KNOWN, KnownWeights, default_weights
 
@@ -32,6 +33,7 @@ __all__ = [
     "KNOWN",
     "KnownWeights",
     "Weights",
+    "accept",
     "cache_folder",
     "check_fit",
     "default_weights",
@@ -39,6 +41,7 @@ __all__ = [
     "is_named",
     "parse_weights",
     "read_state",
+    "record_first_use",
     "resolve",
 ]
 
@@ -56,12 +59,15 @@ class Weights:
         The file and its digest; None and empty for random weights.
     seed
         Used by random weights only.
+    is_first_use
+        True where no digest is published and none is recorded yet: :func:`record_first_use` once the file fits.
     """
 
     name: str
     path: Path | None = None
     sha256: str = ""
     seed: int = 0
+    is_first_use: bool = False
 
     @property
     def is_random(self) -> bool:
@@ -127,19 +133,29 @@ def resolve(choice: str, *, seed: int = 0, progress: bool = True) -> Weights:
         Show a bar on stderr while downloading.
 
     :class:`WeightsError` where a known file is missing and cannot be downloaded, or does not match its digest;
-    :class:`UsageError` for anything else. A copy of a known file is recognised by its digest, whatever its path.
+    :class:`UsageError` for anything else. A copy of a known file is recognised by its published digest, whatever its
+    path; one whose digest is only recorded here is not, because one file would have two names on two machines.
     """
     if choice == "random" or choice.startswith("random:"):
         return _random_choice(choice, seed)
     if choice in KNOWN:
         return _resolve_known(choice, KNOWN[choice], progress)
-    path = Path(choice).expanduser()
-    if not path.is_file():
-        raise UsageError(
-            f"weights: got {choice!r}, which is no file; expected a path, random, random:SEED or {', '.join(KNOWN)}"
-        )
+    path = _file(choice)
     digest = file_sha256(path)
     return Weights(name=_known_by_digest(digest) or path.name, path=path, sha256=digest)
+
+
+def _file(choice: str) -> Path:
+    try:
+        path = Path(choice).expanduser()
+        if path.is_file():
+            return path
+        reason = "no file"
+    except (OSError, RuntimeError) as error:  # a name that is too long, the home of a user who does not exist
+        reason = f"no file ({error})"
+    raise UsageError(
+        f"weights: got {choice!r}, which is {reason}; expected a path, random, random:SEED or {', '.join(KNOWN)}"
+    )
 
 
 def _random_choice(choice: str, seed: int) -> Weights:
@@ -155,29 +171,19 @@ def _resolve_known(name: str, known: KnownWeights, progress: bool) -> Weights:
         download(known, path, _readable, progress=progress)
     digest = file_sha256(path)
     expected = expected_digest(known, path)
-    if expected is None:  # put there by hand
-        _readable(path)
-        record_digest(known, path, digest, path.stat().st_size, "found")
-    else:
+    if expected is not None:
         check_digest(known, path, digest, expected)
-    return Weights(name=name, path=path, sha256=digest)
+    return Weights(name=name, path=path, sha256=digest, is_first_use=expected is None)
 
 
 def _readable(path: Path) -> None:
-    """:class:`WeightsError` unless the file is a state dict: no other file is trusted on first use."""
+    """:class:`WeightsError` unless the file is a state dict: no other download is kept where no digest is known."""
     read_tensors(path, _NESTS, _ADVICE)
 
 
 def _known_by_digest(digest: str) -> str | None:
-    """Name of the known file with this digest, published or recorded."""
-    for name, known in KNOWN.items():
-        try:
-            expected = expected_digest(known, cache_folder() / known.file_name)
-        except WeightsError:
-            continue  # a damaged record of another file; said when that is used
-        if expected is not None and expected.sha256 == digest:
-            return name
-    return None
+    """Name of the known file with this published digest."""
+    return next((name for name, known in KNOWN.items() if known.sha256 == digest), None)
 
 
 def read_state(weights: Weights) -> dict[str, torch.Tensor]:
@@ -204,6 +210,36 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, torch.Tensor]:
             archive = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]  # torch has no types
         return dict(archive.state_dict())
     return read_tensors(path, _NESTS, _ADVICE)
+
+
+def accept(weights: Weights, state: Mapping[str, torch.Tensor], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Let a file be used: :func:`check_fit`, and then :func:`record_first_use` where it is one.
+
+    :class:`WeightsError` with what to do where it does not fit; nothing is recorded then.
+    """
+    try:
+        check_fit(state, wanted, str(weights.path))
+    except WeightsError as error:
+        raise WeightsError(f"{error}{_advice(weights.path)}") from error
+    record_first_use(weights)
+
+
+def _advice(path: Path | None) -> str:
+    """How to get another file in the place of one of the cache folder that does not fit; empty for other files."""
+    known = next((known for known in KNOWN.values() if path is not None and path.name == known.file_name), None)
+    if known is None or path is None or known.sha256 or path.parent != cache_folder():
+        return ""
+    record = f" and {record_path(path)}" if record_path(path).exists() else ""
+    return f". Delete {path}{record} to download it again, or put the right file there ({known.url})"
+
+
+def record_first_use(weights: Weights) -> None:
+    """Record the digest of a file that fits, if it is a first use, so that no other one is taken for it ever after.
+
+    :class:`WeightsError` where the cache folder cannot be written.
+    """
+    if weights.is_first_use and weights.path is not None:
+        record_digest(KNOWN[weights.name], weights.path, weights.sha256, weights.path.stat().st_size)
 
 
 def check_fit(state: Mapping[str, torch.Tensor], wanted: Mapping[str, tuple[int, ...]], origin: str) -> None:

@@ -1,8 +1,8 @@
 """The folder that keeps published weights: downloads that are whole or not there, and digests recorded at first use.
 
-Trust on first use: where a publisher gives no digest, the first file that comes is recorded in a small JSON beside it,
-``<file>.json``; from then on no other file is accepted under that name until a person deletes the record. That does not
-prove that the first file was the right one, and whatever lists such a digest has to say so.
+Trust on first use: where a publisher gives no digest, the first file that fits its network is recorded in a small
+JSON beside it, ``<file>.json``; from then on no other file is accepted under that name until a person deletes the
+record. That does not prove that the first file was the right one, and whatever lists such a digest has to say so.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPException
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from vadpipe.errors import StoreError, WeightsError
+from vadpipe.errors import StoreError, UsageError, WeightsError
 from vadpipe.extractors.state_file import MAX_BYTES
 from vadpipe.extractors.weights_table import KnownWeights
 from vadpipe.track_file import atomic_write
@@ -28,6 +30,8 @@ from vadpipe.track_file import atomic_write
 SCHEMA = "vadpipe.weights/1"
 _TIMEOUT_S = 5.0
 _BLOCK = 1 << 20
+_PART = ".part-"
+_STALE_S = 3600.0
 _MAX_RECORD = 10_000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -45,9 +49,20 @@ class Expected:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: ``$VADPIPE_WEIGHTS``, else ``~/.cache/vadpipe/weights``; it need not exist."""
+    """Where downloads are kept: ``$VADPIPE_WEIGHTS``, else ``~/.cache/vadpipe/weights``; it need not exist.
+
+    :class:`UsageError` for what cannot be a folder.
+    """
     named = os.environ.get("VADPIPE_WEIGHTS", "")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "vadpipe" / "weights"
+    try:
+        folder = Path(named).expanduser() if named else Path.home() / ".cache" / "vadpipe" / "weights"
+        reason = "it is no folder" if folder.exists() and not folder.is_dir() else ""
+    except (OSError, RuntimeError) as error:  # a name that is too long, the home of a user who does not exist
+        reason = str(error)
+    if reason:
+        what = f"VADPIPE_WEIGHTS: got {named!r:.200}" if named else "weights: the home folder"
+        raise UsageError(f"{what}, which cannot be used ({reason}). Set VADPIPE_WEIGHTS to a folder for the weights")
+    return folder
 
 
 def file_sha256(path: Path) -> str:
@@ -86,12 +101,12 @@ def expected_digest(known: KnownWeights, path: Path) -> Expected | None:
         ) from error
 
 
-def record_digest(known: KnownWeights, path: Path, sha256: str, size_bytes: int, how: str) -> None:
-    """Write the record of ``path``; ``how`` says in a word where the file came from.
+def record_digest(known: KnownWeights, path: Path, sha256: str, size_bytes: int) -> None:
+    """Write the record of ``path``.
 
     :class:`WeightsError` where the folder cannot be written: a digest that is not kept cannot be checked ever after.
     """
-    content = {"schema": SCHEMA, "url": known.url, "sha256": sha256, "size_bytes": size_bytes, "how": how}
+    content = {"schema": SCHEMA, "url": known.url, "sha256": sha256, "size_bytes": size_bytes}
     content["recorded"] = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         atomic_write(record_path(path), (json.dumps(content, indent=1) + "\n").encode())
@@ -117,7 +132,8 @@ def download(known: KnownWeights, target: Path, check: Callable[[Path], None], *
     """Fetch to a temporary file beside ``target``, check, then rename: ``target`` is whole or not there.
 
     check
-        Raises :class:`WeightsError` for a file that is no weights at all; called where no digest tells.
+        Raises :class:`WeightsError` for a file that is no weights at all; called where no digest tells. Whether they
+        fit is not known here, so that nothing is recorded yet.
 
     :class:`WeightsError` where the file cannot be had or is another than expected.
     """
@@ -125,16 +141,14 @@ def download(known: KnownWeights, target: Path, check: Callable[[Path], None], *
     part: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=".part-", suffix=target.suffix, delete=False
-        ) as file:
+        _sweep(target.parent)
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=_PART, suffix=target.suffix, delete=False) as file:
             part = Path(file.name)
-            digest, size = _fetch(known, file, progress)
+            digest = _fetch(known, file, progress)
             file.flush()
             os.fsync(file.fileno())
         if expected is None:
             _check_unknown(known, part, target, check)
-            record_digest(known, target, digest, size, "downloaded")
         elif digest != expected.sha256:
             raise WeightsError(_other_file(known, target, digest, expected))
         part.replace(target)
@@ -143,6 +157,14 @@ def download(known: KnownWeights, target: Path, check: Callable[[Path], None], *
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed downloads left; one that runs writes to its file all the time."""
+    for part in folder.glob(f"{_PART}*"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > _STALE_S:
+                part.unlink()
 
 
 def _check_unknown(known: KnownWeights, part: Path, target: Path, check: Callable[[Path], None]) -> None:
@@ -182,8 +204,8 @@ class _NoDowngrade(HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _fetch(known: KnownWeights, file: Any, progress: bool) -> tuple[str, int]:
-    """Copy the URL into ``file``; returns sha256 and size of what came. OSError for less or more than was announced."""
+def _fetch(known: KnownWeights, file: Any, progress: bool) -> str:
+    """Copy the URL into ``file``; returns the sha256 of what came. OSError for less or more than was announced."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -193,7 +215,7 @@ def _fetch(known: KnownWeights, file: Any, progress: bool) -> tuple[str, int]:
         Progress(console=Console(stderr=True), disable=not progress) as bar,
     ):
         length = response.headers.get("Content-Length") or ""
-        total = int(length) if length.isdigit() else known.size_bytes
+        total = int(length) if length.isascii() and length.isdecimal() else known.size_bytes
         task = bar.add_task(f"{known.model} weights", total=total)
         while block := response.read(_BLOCK):
             file.write(block)
@@ -204,4 +226,4 @@ def _fetch(known: KnownWeights, file: Any, progress: bool) -> tuple[str, int]:
                 raise OSError(f"more than {MAX_BYTES} bytes came")
     if total is not None and size != total:
         raise OSError(f"{size} of {total} bytes came")
-    return digest.hexdigest(), size
+    return digest.hexdigest()

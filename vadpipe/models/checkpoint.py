@@ -40,7 +40,7 @@ class TrainedHead:
     classes
         ``normal`` first. selection: which epoch was kept and by what.
     spec, audio_spec
-        The features it was trained on; None for no audio.
+        The features it was trained on; None for no audio. :class:`UsageError` where the first are sound.
     provenance
         Plain values for the model card: seed, counts, validation figures, note on untrained encoders, …
     sha256
@@ -55,6 +55,9 @@ class TrainedHead:
     provenance: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     audio_spec: FeatureSpec | None = None
+
+    def __post_init__(self) -> None:
+        self.spec.require_picture()
 
     @property
     def chosen_on_test(self) -> bool:

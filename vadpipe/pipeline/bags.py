@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vadpipe.errors import DataError
 from vadpipe.manifest import VideoRecord
 from vadpipe.models.windows import pool_rows
+from vadpipe.pipeline.one_video import Origin, require_one_video
 from vadpipe.sound import heard_rows
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
@@ -45,11 +45,16 @@ class Batch(NamedTuple):
 
 
 class _Facts(NamedTuple):
-    """Of one stored track: snippets before pooling, digest of its content, whether there is sound in any of them."""
+    """Of one stored track: where it is from, digest of its content, whether there is sound in any snippet."""
 
-    snippets: int
+    origin: Origin
     sha256: str
     heard: bool
+
+    @property
+    def snippets(self) -> int:
+        """T before pooling."""
+        return self.origin.grid.num_snippets
 
 
 class Bags:
@@ -66,6 +71,7 @@ class Bags:
         cache_bytes: int = 2 << 30,
         audio_spec: FeatureSpec | None = None,
     ) -> None:
+        spec.require_picture()
         self.store, self.spec, self.records, self.classes = store, spec, tuple(records), classes
         self.max_snippets, self._room = max_snippets, cache_bytes
         self._rows: dict[tuple[int, bool], NDArray[np.float32]] = {}
@@ -106,16 +112,16 @@ class Bags:
         return self._pooled(index, False)
 
     def audio_rows(self, index: int) -> NDArray[np.float32] | None:
-        """(T, Da) pooled audio features of one bag, None where it has none; :class:`DataError` for another T.
+        """(T, Da) pooled audio features of one bag, None where it has none.
+
+        :class:`DataError` where they are not of the file that the picture is of, see :func:`require_one_video`.
 
         Pooling averages the snippets that have sound; see :meth:`heard`.
         """
         if not self.has_audio(index):
             return None
-        got, wanted = (self._fact(index, sound).snippets for sound in (True, False))  # unpooled: pooling would hide it
-        if got != wanted:
-            name = self.records[index].id
-            raise DataError(f"video {name!r}: {got} rows of audio features, expected {wanted}; extract anew")
+        picture, sound = (self._fact(index, sound).origin for sound in (False, True))
+        require_one_video(self.records[index].id, picture, sound)  # before pooling, which would hide another T
         return self._pooled(index, True)
 
     def heard(self, index: int) -> NDArray[np.bool_] | None:
@@ -133,7 +139,8 @@ class Bags:
             spec = self._spec(sound)
             _, told = read_attributes(self.store.path(spec, self.records[index].id))
             grid = TimeGrid(Fraction(told["fps"]), told["num_frames"], spec.frames_per_snippet)
-            self._facts[index, sound] = _Facts(grid.num_snippets, told["content_sha256"], has_sound(told))
+            origin = Origin(spec, grid, told["source_sha256"])
+            self._facts[index, sound] = _Facts(origin, told["content_sha256"], has_sound(told))
         return self._facts[index, sound]
 
     def _track(self, index: int, sound: bool) -> FeatureTrack:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vadpipe.errors import DataError, StoreError, UsageError
-from vadpipe.pipeline.compare_rows import LAGS, RowComparison, best_lag, compare_rows
-from vadpipe.pipeline.feature_sources import FeatureSource
+from vadpipe.pipeline.compare_lags import LAGS, best_lag, lag_means
+from vadpipe.pipeline.compare_rows import RowComparison, compare_rows
+from vadpipe.pipeline.feature_sources import FeatureSource, VideoRows
 
 EDGES = np.concatenate([[0.0], np.logspace(-9.0, math.log10(2.0), 187)])
 """Edges of the histogram of 1 - cosine: finer towards 0, where features that are the same up to rounding lie."""
@@ -27,8 +28,12 @@ class Comparison:
         Id -> comparison; id -> why its files cannot be used.
     only_a, only_b
         Ids that one side alone has.
-    rows_missing
-        Rows that one side has and the other has not, over all common videos.
+    rows_missing, crops_missing
+        Rows that one side has and the other has not, over all common videos; videos with crops that one side has and
+        the other has not.
+    other_grids, other_states
+        Of stored features: videos whose rows lie at other times (rate, number of frames, stride); rows of sound whose
+        states differ. Neither is part of the values that are compared.
     spec_differences
         Field -> (A's, B's), where both are stored features.
     histogram
@@ -44,6 +49,9 @@ class Comparison:
     only_a: list[str] = field(default_factory=list)
     only_b: list[str] = field(default_factory=list)
     rows_missing: int = 0
+    crops_missing: int = 0
+    other_grids: list[str] = field(default_factory=list)
+    other_states: int = 0
     spec_differences: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(EDGES) - 1, dtype=np.int64))
     _lag_sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, len(LAGS))))
@@ -51,28 +59,35 @@ class Comparison:
     def add(self, video: str, found: RowComparison, cosines: NDArray[np.float64]) -> None:
         """Count one video."""
         self.videos[video] = found
-        self.rows_missing += abs(found.shape_a[-2] - found.shape_b[-2])
+        self.rows_missing += found.rows_missing
+        self.crops_missing += bool(found.only_crops_a or found.only_crops_b)
         self.histogram += np.histogram(1.0 - cosines, EDGES)[0]
-        at_lag = np.array(found.lag_cosines)
-        known = ~np.isnan(at_lag)
-        self._lag_sums[0, known] += at_lag[known] * found.rows
-        self._lag_sums[1, known] += found.rows
+        at_lag, rows = np.array(found.lag_cosines), np.array(found.lag_rows)
+        self._lag_sums += np.where(rows > 0, at_lag, 0.0) * rows, rows
+
+    def add_beside(self, video: str, a: VideoRows, b: VideoRows) -> None:
+        """Count what differs beside the values of one video."""
+        if a.grid is not None and b.grid is not None and a.grid != b.grid:
+            self.other_grids.append(video)
+        if a.states is not None or b.states is not None:
+            states = [np.zeros(a.data.shape[-2], np.uint8) if s is None else s for s in (a.states, b.states)]
+            count = min(map(len, states))
+            self.other_states += int((states[0][:count] != states[1][:count]).sum())
 
     @property
     def lag_cosines(self) -> NDArray[np.float64]:
         """(17,) mean cosine over all rows; NaN at lags that no video has."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means: NDArray[np.float64] = self._lag_sums[0] / self._lag_sums[1]
-        return means
+        return lag_means(self._lag_sums)
 
     @property
     def verdict(self) -> str:
         """In words: the videos' verdict where they agree, else how many have which; and whether rows are missing."""
+        crops = f"; {self.crops_missing} videos have crops on one side only" if self.crops_missing else ""
         missing = f"; {self.rows_missing} rows are on one side only" if self.rows_missing else ""
-        return self._likeness() + missing
+        return self._likeness() + crops + missing
 
     def _likeness(self) -> str:
-        counts = Counter(found.verdict for found in self.videos.values())
+        counts = Counter(found.likeness for found in self.videos.values())
         if set(counts) == {"identical", "same up to rounding"}:
             return f"same up to rounding; {counts['identical']} of {len(self.videos)} videos identical"
         if len(counts) == 1:
@@ -96,6 +111,7 @@ class Comparison:
             "unequal_rows": sum(found.unequal_rows for found in self.videos.values()),
             "empty_rows": sum(found.empty_rows for found in self.videos.values()),
             "rows_missing": self.rows_missing,
+            "videos_with_crops_missing": self.crops_missing,
             "cosine_mean": float(np.average(np.array(means, dtype=np.float64), weights=weights)) if rows else None,
             "cosine_median": self._median(),
             "cosine_min": min((found.cosine_min or 0.0 for found in rows), default=None),
@@ -113,6 +129,8 @@ class Comparison:
             "b": self.b,
             **self.summary(),
             "spec_differences": {name: list(pair) for name, pair in self.spec_differences.items()},
+            "other_time_grids": self.other_grids,
+            "rows_of_other_sound_states": self.other_states,
             "only_in_a": self.only_a,
             "only_in_b": self.only_b,
             "failed": self.failed,
@@ -151,7 +169,9 @@ def compare_features(
     result.only_b = [name for name in b.files if name not in used_b]
     for name, (one, other) in pairs.items():
         try:
-            result.add(name, *compare_rows(a.read(one), b.read(other)))
+            of_a, of_b = a.rows(one), b.rows(other)
+            result.add(name, *compare_rows(of_a.data, of_b.data, of_a.crops, of_b.crops))
+            result.add_beside(name, of_a, of_b)
         except (DataError, StoreError) as error:
             result.failed[name] = str(error)
         if notify is not None:
@@ -160,7 +180,7 @@ def compare_features(
 
 
 def _mapping(found: RowComparison) -> dict[str, Any]:
-    told = asdict(found)
+    told = asdict(found) | {"verdict": found.verdict}
     told["lag_cosines"] = [_or_none(value) for value in found.lag_cosines]
     return told
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vadpipe.pipeline.compare_features import EDGES, Comparison
-from vadpipe.pipeline.compare_rows import LAGS, best_lag
+from vadpipe.pipeline.compare_lags import LAGS, best_lag
 from vadpipe.pipeline.timeline import _ALARM, _DASHES, _FAINT, _PALETTE, _figure, _plain, _save, _short, _unmarked
 
 if TYPE_CHECKING:

@@ -6,17 +6,14 @@ Legend: K crops, T rows, D columns. Values are compared in float64, a block of r
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_LAG = 8
-"""Rows by which one side may be late or early."""
-
-LAGS = tuple(range(-MAX_LAG, MAX_LAG + 1))
+from vadpipe.pipeline.compare_lags import LAGS, MAX_LAG, best_lag, lag_means, lag_sums
 
 ROUNDING_COSINE, ROUNDING_NORM = 0.999, 0.01
 """``same up to rounding``: every row's cosine at least, and every row's norm off by at most."""
@@ -43,8 +40,8 @@ class RowComparison:
     lag, lag_cosine
         The lag k at which row t of A fits row t + k of B best, and the mean cosine there. A lag is considered where at
         least half of the rows overlap; 0 wins where others are no better.
-    lag_cosines
-        Mean cosine at every lag of :data:`LAGS`; NaN where it is not considered.
+    lag_cosines, lag_rows
+        Mean cosine at every lag of :data:`LAGS`, NaN where it is not considered; and the rows that it is the mean of.
     norm_ratio, norm_off
         Median of norm(B) / norm(A); how far from 1 it is at most. None without a row.
     max_abs_difference
@@ -52,8 +49,12 @@ class RowComparison:
     crop_of, crop
         Where one side has one crop and the other several: ``B`` or ``A``, and its crop that fits best, which the
         numbers are about; else empty and None.
-    verdict
-        In words.
+    only_crops_a, only_crops_b
+        Crops that one side alone has, where both have several: those that both have are compared.
+    rows_missing
+        Rows of these crops, and rows of the others that one side has beyond the end of the other.
+    likeness, verdict
+        In words: of the rows that were compared; and what one side alone has.
     """
 
     shape_a: tuple[int, ...]
@@ -69,30 +70,74 @@ class RowComparison:
     lag: int
     lag_cosine: float | None
     lag_cosines: tuple[float, ...]
+    lag_rows: tuple[int, ...]
     norm_ratio: float | None
     norm_off: float | None
     max_abs_difference: float | None
     crop_of: str
     crop: int | None
-    verdict: str
+    only_crops_a: tuple[int, ...]
+    only_crops_b: tuple[int, ...]
+    rows_missing: int
+    likeness: str
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        sides = (("A", self.only_crops_a), ("B", self.only_crops_b))
+        said = [f"crops {','.join(map(str, crops))} in {side} only" for side, crops in sides if crops]
+        said += [f"{self.rows_missing} rows are on one side only"] if self.rows_missing else []
+        return "; ".join([self.likeness, *said])
 
 
-def compare_rows(a: Rows, b: Rows) -> tuple[RowComparison, NDArray[np.float64]]:
+def compare_rows(
+    a: Rows, b: Rows, crops_a: Sequence[int] = (), crops_b: Sequence[int] = ()
+) -> tuple[RowComparison, NDArray[np.float64]]:
     """Compare row by row, and give the cosines too.
 
     Where T differs, the first rows that both have are compared. Where D differs, nothing is.
+
+    crops_a, crops_b
+        Numbers of the crops, by which they are paired; () for 0, 1, ….
     """
+    pairs = _pair(a, b, tuple(crops_a), tuple(crops_b))
+    measured = _measure(pairs)
+    return _comparison(a, b, pairs, measured), measured.cosines
+
+
+@dataclass(slots=True)
+class _Pairs:
+    """(T, D) of A with (T, D) of B, for each crop that is compared; the rest as in :class:`RowComparison`.
+
+    words: what the likeness begins with.
+    """
+
+    rows: list[tuple[Rows, Rows]] = field(default_factory=list)
+    crop_of: str = ""
+    crop: int | None = None
+    only_a: tuple[int, ...] = ()
+    only_b: tuple[int, ...] = ()
+    words: str = ""
+
+
+def _pair(a: Rows, b: Rows, crops_a: tuple[int, ...], crops_b: tuple[int, ...]) -> _Pairs:
+    if a.shape[-1] != b.shape[-1]:
+        return _Pairs()
     parts_a, parts_b = (part if part.ndim == 3 else part[None] for part in (a, b))
-    crop_of, crop = "", None
-    if a.shape[-1] == b.shape[-1] and min(len(parts_a), len(parts_b)) == 1 < max(len(parts_a), len(parts_b)):
-        crop_of = "B" if len(parts_a) == 1 else "A"
-        one, several = (parts_a, parts_b) if crop_of == "B" else (parts_b, parts_a)
-        crop = int(np.argmax([_mean(_cosines(one[0], other)[0]) for other in several]))
-        several = several[crop : crop + 1]
-        parts_a, parts_b = (one, several) if crop_of == "B" else (several, one)
-    measured = _measure(parts_a, parts_b) if a.shape[-1] == b.shape[-1] else _Measured()
-    comparison = _comparison(a, b, measured, crop_of, crop)
-    return comparison, measured.cosines
+    own = dict(zip(crops_a or range(len(parts_a)), parts_a, strict=True))
+    other = dict(zip(crops_b or range(len(parts_b)), parts_b, strict=True))
+    if len(own) == len(other) == 1:
+        (one,), (two,) = own, other
+        words = "" if one == two else f"crop {one} of A, crop {two} of B: "
+        return _Pairs([(own[one], other[two])], words=words)
+    if min(len(own), len(other)) == 1:
+        crop_of, several, single = ("B", other, parts_a[0]) if len(own) == 1 else ("A", own, parts_b[0])
+        crop = list(several)[int(np.argmax([_mean(_cosines(single, part)[0]) for part in several.values()]))]
+        pair = (single, several[crop]) if crop_of == "B" else (several[crop], single)
+        return _Pairs([pair], crop_of, crop, words=f"crop {crop} of {crop_of} fits best: ")
+    common = [number for number in own if number in other]
+    only_a, only_b = (tuple(number for number in side if number not in common) for side in (own, other))
+    return _Pairs([(own[number], other[number]) for number in common], only_a=only_a, only_b=only_b)
 
 
 @dataclass(slots=True)
@@ -101,19 +146,17 @@ class _Measured:
 
     cosines: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     ratios: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    lag_cosines: NDArray[np.float64] = field(default_factory=lambda: np.full(len(LAGS), np.nan))
+    lag_sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, len(LAGS))))
     rows: int = 0
     unequal: int = 0
     empty: int = 0
     max_abs: float = 0.0
 
 
-def _measure(parts_a: Rows, parts_b: Rows) -> _Measured:
-    """All crops that both sides have; (K, T, D) each."""
+def _measure(pairs: _Pairs) -> _Measured:
     found = _Measured()
-    pairs = list(zip(parts_a, parts_b, strict=False))
-    cosines, ratios, lags = [], [], []
-    for one, other in pairs:
+    cosines, ratios = [np.empty(0)], [np.empty(0)]
+    for one, other in pairs.rows:
         cosine, ratio, empty = _cosines(one, other)
         cosines.append(cosine)
         ratios.append(ratio)
@@ -123,11 +166,9 @@ def _measure(parts_a: Rows, parts_b: Rows) -> _Measured:
             found.rows += len(first)
             found.unequal += int(different.any(axis=1).sum())
             found.max_abs = max(found.max_abs, float(np.abs(first - second).max(initial=0.0)))
-        lags.append(_lag_curve(one, other))
+        found.lag_sums += lag_sums(one, other)
     found.cosines, found.ratios = np.concatenate(cosines), np.concatenate(ratios)
-    if len(found.cosines):
-        found.lag_cosines = np.mean(lags, axis=0)
-        found.lag_cosines[MAX_LAG] = _mean(found.cosines)
+    found.lag_sums[:, MAX_LAG] = found.cosines.sum(), len(found.cosines)
     return found
 
 
@@ -153,51 +194,14 @@ def _cosines(a: Rows, b: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]
     return np.concatenate(cosines), np.concatenate(ratios), empty
 
 
-def _lag_curve(a: Rows, b: Rows) -> list[float]:
-    """Mean cosine of row t of ``a`` with row t + lag of ``b``, for all lags; NaN where less than half overlaps.
-
-    Rows of length 1 in float32 are enough for means, and make seventeen passes cheap.
-    """
-    (one, has_one), (other, has_other) = _directions(a), _directions(b)
-    means = []
-    for lag in LAGS:
-        first, second = slice(max(0, -lag), None), slice(max(0, lag), None)
-        overlap = min(len(one[first]), len(other[second]))
-        if overlap < 1 or (lag and overlap * 2 < min(len(a), len(b))):
-            means.append(math.nan)
-            continue
-        either = has_one[first][:overlap] | has_other[second][:overlap]
-        cosines = np.einsum("td,td->t", one[first][:overlap], other[second][:overlap])
-        means.append(_mean(cosines[either].astype(np.float64)))
-    return means
-
-
-def _directions(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """(T, D) rows of length 1, zeros where a row is zero; (T,) whether it is not."""
-    unit = np.empty(rows.shape, dtype=np.float32)
-    has = np.empty(len(rows), dtype=bool)
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK].astype(np.float64)
-        norm = np.linalg.norm(block, axis=1, keepdims=True)
-        has[start : start + _BLOCK] = norm[:, 0] > 0
-        unit[start : start + _BLOCK] = block / np.where(norm > 0, norm, 1.0)
-    return unit, has
-
-
 def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-def best_lag(lag_cosines: NDArray[np.float64]) -> int:
-    """The lag with the highest mean cosine; 0 where no other is better by more than rounding."""
-    known = np.where(np.isnan(lag_cosines), -np.inf, lag_cosines)
-    best = int(np.argmax(known))
-    return LAGS[best] if known[best] > known[MAX_LAG] + 1e-6 else 0
-
-
-def _comparison(a: Rows, b: Rows, found: _Measured, crop_of: str, crop: int | None) -> RowComparison:
-    lag = best_lag(found.lag_cosines)
-    lag_cosine = float(found.lag_cosines[LAGS.index(lag)])
+def _comparison(a: Rows, b: Rows, pairs: _Pairs, found: _Measured) -> RowComparison:
+    lag_cosines = lag_means(found.lag_sums)
+    lag = best_lag(lag_cosines)
+    lag_cosine = float(lag_cosines[LAGS.index(lag)])
     has = len(found.cosines) > 0
     ratio = float(np.median(found.ratios)) if len(found.ratios) else None
     off = float(np.abs(found.ratios - 1.0).max()) if len(found.ratios) else None
@@ -214,27 +218,29 @@ def _comparison(a: Rows, b: Rows, found: _Measured, crop_of: str, crop: int | No
         cosine_min=float(found.cosines.min()) if has else None,
         lag=lag,
         lag_cosine=None if math.isnan(lag_cosine) else lag_cosine,
-        lag_cosines=tuple(found.lag_cosines.tolist()),
+        lag_cosines=tuple(lag_cosines.tolist()),
+        lag_rows=tuple(found.lag_sums[1].astype(int).tolist()),
         norm_ratio=ratio,
         norm_off=off,
         max_abs_difference=found.max_abs if found.rows else None,
-        crop_of=crop_of,
-        crop=crop,
-        verdict=_verdict(a, b, found, lag, off, crop_of, crop),
+        crop_of=pairs.crop_of,
+        crop=pairs.crop,
+        only_crops_a=pairs.only_a,
+        only_crops_b=pairs.only_b,
+        rows_missing=abs(a.shape[-2] - b.shape[-2]) * len(pairs.rows)
+        + a.shape[-2] * len(pairs.only_a)
+        + b.shape[-2] * len(pairs.only_b),
+        likeness=_said(a, b, pairs, found, lag, off),
     )
 
 
-def _verdict(
-    a: Rows, b: Rows, found: _Measured, lag: int, norm_off: float | None, crop_of: str, crop: int | None
-) -> str:
+def _said(a: Rows, b: Rows, pairs: _Pairs, found: _Measured, lag: int, norm_off: float | None) -> str:
     if a.shape[-1] != b.shape[-1]:
         return f"other features: {a.shape[-1]} and {b.shape[-1]} columns"
     if not found.rows:
-        return "no rows to compare"
+        return "no rows to compare" if pairs.rows else "no crops in common"
     said = _likeness(found, lag, norm_off)
-    if crop is None:
-        return said
-    return said if said == "other features" else f"crop {crop} of {crop_of} fits best: {said}"
+    return said if said == "other features" else pairs.words + said
 
 
 def _likeness(found: _Measured, lag: int, norm_off: float | None) -> str:
@@ -246,7 +252,7 @@ def _likeness(found: _Measured, lag: int, norm_off: float | None) -> str:
     if lowest >= ROUNDING_COSINE:
         same_size = norm_off is not None and norm_off <= ROUNDING_NORM
         return "same up to rounding" if same_size else "same directions, other norms"
-    there = float(found.lag_cosines[LAGS.index(lag)])
+    there = float(lag_means(found.lag_sums)[LAGS.index(lag)])
     # a lag explains the difference where it removes at least half of it; neighbours of a slow video are alike anyway
     if lag and there >= SIMILAR_COSINE and 1.0 - there <= 0.5 * (1.0 - mean):
         return f"shifted by {lag:+d} {'row' if abs(lag) == 1 else 'rows'} (B is {'late' if lag > 0 else 'early'})"

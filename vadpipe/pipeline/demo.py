@@ -19,12 +19,13 @@ from vadpipe.models.checkpoint import TrainedHead
 from vadpipe.pipeline.demo_data import DemoData, write_demo_data
 from vadpipe.pipeline.detect import DetectOptions, detect_video, write_report
 from vadpipe.pipeline.evaluate import Evaluation, evaluate
-from vadpipe.pipeline.extract import ExtractOptions, extract
+from vadpipe.pipeline.extract import ExtractOptions, Outcome, extract
 from vadpipe.pipeline.project import test_records
 from vadpipe.pipeline.timeline import draw_timeline
 from vadpipe.pipeline.train import Row
 from vadpipe.pipeline.train_data import TrainRequest, find_training_data
 from vadpipe.pipeline.train_run import train_run
+from vadpipe.pipeline.videos import said_of
 from vadpipe.store import FeatureStore
 from vadpipe.track_file import atomic_write
 from vadpipe.tracks import Detection
@@ -81,12 +82,18 @@ def _extract(
     data: DemoData, store: FeatureStore, extractor: Extractor, bars: Progress, say: Callable[[str], None]
 ) -> None:
     task = bars.add_task("extracting features", total=len(data.videos), note="")
+
+    def finished(outcome: Outcome) -> None:
+        bars.advance(task)
+        if outcome.error is not None:
+            say(f"failed: {said_of(outcome.path, outcome.error)}")
+
     summary = extract(
         {video.id: data.path(video) for video in data.videos},
         store,
         [extractor],
         ExtractOptions(),
-        lambda _outcome: bars.advance(task),
+        finished,
     )
     say(f"features of {len(summary.done)} videos made, {len(summary.kept)} were there ({summary.seconds:.0f} s)")
 

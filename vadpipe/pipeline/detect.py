@@ -14,6 +14,8 @@ import numpy as np
 
 from vadpipe.errors import UsageError, VideoError
 from vadpipe.extractors import EXTRACTORS, Extractor, create, geometry, media
+from vadpipe.extractors.cuda_decode import check_device, check_encoder
+from vadpipe.extractors.video_file import vanishing
 from vadpipe.extractors.weights import is_named
 from vadpipe.manifest import video_id
 from vadpipe.models.checkpoint import TrainedHead
@@ -96,7 +98,7 @@ def _wanted_specs(
     spec = trained.audio_spec
     if spec is None:
         return (trained.spec,)
-    clip = media.probe(path, decoder=options.extract.decoder, limits=options.extract.limits)
+    clip = _probe(path, options)
     stored = _stored(clip, spec, options) is not None
     if clip.has_audio and not stored and not is_computable(spec):
         instead = "; or score the picture alone, with the student's run folder as --run" if student else ""
@@ -117,7 +119,9 @@ def _choose_head(
     if sound is not None and (sound.states is None or heard_rows(sound.states).any()):
         said = f"scored by {trained.config.head} with {trained.audio_spec.folder}"
         return trained, AudioUse(used=True, reason=f"{said}; {lacking}" if lacking else said), ()
-    missing = f"the video has an audio stream, but {lacking}" if clip.has_audio else "the video has no audio stream"
+    missing = "the video has no audio stream"
+    if clip.has_audio:  # nothing is lacking where there is no snippet that could be without sound
+        missing = f"the video has an audio stream, but {lacking or 'no frames, so no snippet has sound'}"
     if student is not None:
         said = f"{missing}: scored by the student, {student.config.head}, which needs none"
         return student, AudioUse(reason=said), ((said,) if clip.has_audio else ())
@@ -141,7 +145,7 @@ def _features(
     """
     stored: list[FeatureTrack | None] = [None] * len(specs)
     if options.store is not None and any(options.store.path(spec, video_id(path)).is_file() for spec in specs):
-        clip = media.probe(path, decoder=options.extract.decoder, limits=options.extract.limits)
+        clip = _probe(path, options)
         stored = [_stored(clip, spec, options) for spec in specs]
     missing = [place for place, track in enumerate(stored) if track is None]
     if not missing:
@@ -151,6 +155,11 @@ def _features(
     fresh = dict(zip(missing, result.tracks, strict=True))
     tracks = tuple(track or fresh[place] for place, track in enumerate(stored))
     return result.clip, tracks, result.warnings
+
+
+def _probe(path: Path, options: DetectOptions) -> VideoClip:
+    with vanishing(path):  # after its encoders were built it may be gone, which is no reason to end the run
+        return media.probe(path, decoder=options.extract.decoder, limits=options.extract.limits)
 
 
 def _stored(clip: VideoClip, spec: FeatureSpec, options: DetectOptions) -> FeatureTrack | None:
@@ -167,7 +176,7 @@ def _extracted(path: Path, extractors: list[Extractor], options: DetectOptions) 
         raise result.error
     for track in result.tracks:
         if options.store is not None:
-            options.store.write(track, mtime_ns=path.stat().st_mtime_ns)
+            options.store.write(track, mtime_ns=result.mtime_ns)
     return result
 
 
@@ -181,6 +190,9 @@ def extractor_for(spec: FeatureSpec, options: DetectOptions) -> Extractor:
     weights = options.weights.get(spec.stream)
     if weights is None and not is_named(spec.weights):
         raise UsageError(f"the head's features were made with weights {spec.weights}; pass --weights with that file")
+    if not spec.audio_window:
+        check_device(options.extract.decoder, options.extract.decode_device)
+        check_encoder(options.extract.decode_device, options.device)
     extractor = create(
         spec.stream, weights=weights or spec.weights, device=options.device, dtype=spec.dtype, crops=_crops(spec)
     )

@@ -11,11 +11,14 @@ from typing import Any
 from vadpipe.config import with_overrides
 from vadpipe.errors import DataError, UsageError, VideoError
 from vadpipe.extractors import Extractor
+from vadpipe.extractors.limits import Limits
 from vadpipe.extractors.weights import parse_weights
 from vadpipe.models.checkpoint import TrainedHead, load_head
 from vadpipe.pipeline.detect import DetectOptions, detect_video, extractor_for, is_computable, write_report
 from vadpipe.pipeline.extract import ExtractOptions
 from vadpipe.pipeline.timeline import draw_timeline
+from vadpipe.pipeline.videos import said_of
+from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import Detection
 
@@ -31,6 +34,10 @@ class DetectRequest:
         Run folder of the head for videos without sound; None for ``student/`` in the run folder, where there is one.
     weights
         As on the command line, see :func:`vadpipe.extractors.weights.parse_weights`.
+    decode_device
+        ``cpu`` or ``cuda``; None for that of the features that the head was trained on.
+    limits
+        Of each decoder.
     out
         Ends in .json and names the file (of one video), or is a folder.
     """
@@ -46,6 +53,8 @@ class DetectRequest:
     weights: tuple[str, ...] = ()
     decoder: str = "pyav"
     device: str = "cpu"
+    decode_device: str | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(slots=True)
@@ -73,10 +82,10 @@ def detect_run(
         _weights(request, trained),
         request.device,
         frozenset(request.accept),
-        ExtractOptions(trained.spec.frames_per_snippet, request.decoder, 1),
+        _extract_options(request, trained.spec),
     )
-    extractor = None if trained.spec.model == "imported" else extractor_for(trained.spec, options)
-    sound = _audio_extractor(trained, options, videos)
+    extractor = _extractor(trained.spec, options, videos)
+    sound = _extractor(trained.audio_spec, options, videos)
     summary = DetectSummary()
     for name, path in videos.items():
         try:
@@ -84,7 +93,7 @@ def detect_run(
         except (VideoError, DataError) as error:
             summary.failed[name] = str(error)
             if say is not None:
-                say(f"failed: {path}: {error}")
+                say(f"failed: {said_of(path, error)}")
         else:
             out = _place(request.out, name, len(videos))
             picture = partial(_draw, detection, trained.spec.untrained) if request.picture else None
@@ -119,9 +128,16 @@ def _student(request: DetectRequest, trained: TrainedHead) -> TrainedHead | None
     return student
 
 
-def _audio_extractor(trained: TrainedHead, options: DetectOptions, videos: Mapping[str, Path]) -> Extractor | None:
-    """Encoder of the sound; None where no video needs it, or where this version has none for these features."""
-    spec = trained.audio_spec
+def _extract_options(request: DetectRequest, spec: FeatureSpec) -> ExtractOptions:
+    """How the features that are not stored are made: pictures decoded on the device that the head's came from."""
+    where = request.decode_device or spec.decode_device
+    if where == "cuda" and request.device.startswith("cuda"):
+        where = request.device  # the GPU of the encoder decodes
+    return ExtractOptions(spec.frames_per_snippet, request.decoder, 1, request.limits, where)
+
+
+def _extractor(spec: FeatureSpec | None, options: DetectOptions, videos: Mapping[str, Path]) -> Extractor | None:
+    """The encoder, before any video is looked at; None where all is stored, or where this version has no encoder."""
     if spec is None or not is_computable(spec):
         return None
     if options.store is not None and set(videos) <= set(options.store.ids(spec)):

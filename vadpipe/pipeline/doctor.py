@@ -6,7 +6,7 @@ import ctypes
 import ctypes.util
 import os
 import platform
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import NamedTuple
 
 _CORE = ("numpy", "torch", "torchvision", "open_clip_torch", "av", "h5py", "safetensors", "matplotlib")
@@ -35,7 +35,7 @@ def checks(*, full: bool = False) -> list[Check]:
     found.append(
         Check("VADPIPE_WEIGHTS", weights or "not set", "" if weights else "optional: folder of encoder weights")
     )
-    return found + ([_torchcodec(), *_torch(), _nvdec()] if full else [])
+    return found + ([_torchcodec(), *_gpu()] if full else [])
 
 
 def _package(name: str, hint: str) -> Check:
@@ -67,7 +67,7 @@ def _torchcodec() -> Check:
 
 
 def _nvdec() -> Check:
-    """Whether ``--decode-device cuda`` has what it needs, short of decoding."""
+    """Whether ``--decode-device cuda`` has what it needs, short of decoding; torch can be imported."""
     import torch
 
     if not torch.cuda.is_available():
@@ -80,7 +80,16 @@ def _nvdec() -> Check:
     return Check("NVDEC", "torch sees a GPU, libnvcuvid.so.1 is there", "")
 
 
-def _torch() -> list[Check]:
+def _gpu() -> list[Check]:
+    try:
+        import_module("torch")
+    except (ImportError, OSError, RuntimeError) as error:  # a broken build fails in its own ways
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return [Check("torch loads", f"no: {reason}", "pip install --force-reinstall torch torchvision")]
+    return [*_gpus(), _nvdec()]
+
+
+def _gpus() -> list[Check]:
     import torch
 
     if not torch.cuda.is_available():

@@ -72,8 +72,15 @@ def evaluate(
         videos.append(ScoredVideo(record, scored, find_intervals(scored, trained.config.detect)))
         if on_video is not None:
             on_video(record.id, scored, videos[-1].found)
-    notes = [f"{len(unheard)} videos have no sound, or no features of it: {named(unheard)}"] if unheard else []
+    notes = [_unheard_note(unheard)] if unheard else []
     return measure(videos, options, left_out, notes)
+
+
+def _unheard_note(ids: Sequence[str]) -> str:
+    return (
+        f"{len(ids)} videos have no sound, or no features of it, and were scored by this head without it "
+        f"(vadpipe detect gives a video without sound to the student, where there is one): {named(ids)}"
+    )
 
 
 def measure(

@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vadpipe.errors import DataError, StoreError, UsageError
-from vadpipe.manifest import VideoRecord, check_id, write_manifest
+from vadpipe.manifest import VideoRecord, check_id
+from vadpipe.pipeline.export_files import SPEC_FILE, STATES_ENDING, states_json
+from vadpipe.pipeline.export_manifest import UNLABELLED, ExportManifest
 from vadpipe.pipeline.feature_sources import FeatureSource
 from vadpipe.pipeline.project import find_labels
-from vadpipe.sound import heard_rows
+from vadpipe.sound import PRESENT, heard_rows
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import MANIFEST
 from vadpipe.track_file import atomic_write, read_track
 from vadpipe.tracks import FeatureTrack
-
-SPEC_FILE = "features.json"
-"""Beside the exported files: which specification they are of; by it a rerun knows its own folder."""
-
-UNLABELLED = "unlabelled"
-"""Stands in the manifest for the labels of a video that nobody gave any."""
 
 DTYPES = ("stored", "float16", "float32")
 _CROP_ENDING = re.compile(r"__[0-9]\Z")
@@ -64,8 +60,12 @@ def export_features(
 ) -> ExportSummary:
     """Write ``<id>.npy``, or ``<id>__0.npy`` … ``<id>__9.npy`` for crops, and a manifest that import reads.
 
+    Beside features of sound lies ``<id>.states.json``, what each row held: in ``.npy`` alone, rows without sound would
+    pass for data. Import reads it.
+
     out
-        An empty or new folder, or one that an earlier export of the same features left: it is then completed.
+        An empty or new folder, or one that an earlier export of the same features left: it is then completed, and what
+        its manifest says of files that are not exported now, or of labels that are not given now, stays.
     labels
         Records that say labels, incidents and splits; length and rate are the tracks' own.
     dtype
@@ -80,29 +80,37 @@ def export_features(
         raise UsageError(f"dtype: got {dtype!r}, expected one of {', '.join(DTYPES)}")
     _claim(out, source.spec, dtype)
     summary = ExportSummary(source.spec)
-    known = {record.id: record for record in labels}
-    records, changing, unheard = [], 0, 0
+    manifest = ExportManifest.begin(out, labels)
+    changing, unheard = 0, 0
+    held: set[str] = set()
     for name, (path,) in source.files.items():
         try:
             track = read_track(path, source.spec, name)
-            record = _record(track, known.get(name))
-            summary.done[name] = _write(out, track, dtype)
-            records.append(record)
-            if name not in known:
-                summary.unlabelled.append(name)
+            crops = source.crops(track)
+            summary.done[name] = _write(out, track, crops, dtype)
+            held.add(",".join(map(str, crops)))
+            manifest.add(track)
             changing += track.grid.vfr
             unheard += int((~heard_rows(track.states)).sum()) if track.states is not None else 0
         except (DataError, StoreError) as error:
             summary.failed[name] = str(error)
         if notify is not None:
             notify(name, len(source.files))
+    summary.unlabelled, summary.notes = manifest.unlabelled, manifest.notes
+    if len(held) > 1:
+        summary.notes.append(
+            f"not all videos hold the same crops: {' or '.join(sorted(held))}; an import takes one choice (--crops)"
+        )
     if changing:
         summary.notes.append(f"{changing} videos have a variable frame rate; the manifest holds its average only")
     if unheard:
-        summary.notes.append(f"{unheard} rows have no sound that could be heard; in .npy files they are plain zeros")
+        summary.notes.append(
+            f"{unheard} rows have no sound that could be heard; in .npy files they are plain zeros, "
+            f"which they are is in <id>{STATES_ENDING}"
+        )
     if summary.unlabelled:
         summary.notes.append(f"{len(summary.unlabelled)} videos have no label; {UNLABELLED!r} stands in {MANIFEST}")
-    write_manifest(out / MANIFEST, records)
+    manifest.write(out)
     return summary
 
 
@@ -128,8 +136,8 @@ def _claim(out: Path, spec: FeatureSpec, dtype: str) -> None:
     atomic_write(place, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def _write(out: Path, track: FeatureTrack, dtype: str) -> int:
-    """Write one track's files; returns how many."""
+def _write(out: Path, track: FeatureTrack, numbers: tuple[int, ...], dtype: str) -> int:
+    """Write one track's files; returns how many ``.npy``."""
     name, data = check_id(track.video_id), track.data
     if not track.grid.num_snippets:
         raise DataError(f"{name!r} has no rows")
@@ -139,29 +147,31 @@ def _write(out: Path, track: FeatureTrack, dtype: str) -> int:
         if not np.isfinite(data).all():
             raise DataError(f"{name!r} has values that do not fit {dtype}; export it as float32")
     # an id that ends like a crop gets a crop number of its own, so that none is taken off it when it is read
-    is_plain = data.ndim == 2 and not _CROP_ENDING.search(name)
+    crops = data[None] if data.ndim == 2 else data
+    is_plain = data.ndim == 2 and numbers == (0,) and not _CROP_ENDING.search(name)
     parts: dict[str, NDArray[Any]] = {f"{name}.npy": data} if is_plain else {}
     if not is_plain:
-        crops = data[None] if data.ndim == 2 else data
-        if len(crops) > 10:
-            raise DataError(f"{name!r} has {len(crops)} crops, expected at most 10")
-        parts = {f"{name}__{number}.npy": crop for number, crop in enumerate(crops)}
-    for file in parts:
+        parts = {f"{name}__{number}.npy": crop for number, crop in zip(numbers, crops, strict=True)}
+    states = _states(track)
+    beside = {} if states is None else {f"{name}{STATES_ENDING}": states_json(states)}
+    for file in (*parts, *beside):
         if len(file.encode()) > _MAX_NAME_BYTES - 16:  # room for the temporary name
             raise DataError(f"{name[:40]!r}… is too long for a file name")
+    for file, content in beside.items():  # first: rows without their states would be taken for sound
+        atomic_write(out / file, content)
     for file, part in parts.items():
         atomic_write(out / file, _npy(part))
     return len(parts)
+
+
+def _states(track: FeatureTrack) -> NDArray[np.uint8] | None:
+    """(T,) states of sound, all present where the track says nothing else; None for a picture."""
+    if track.states is None and track.spec.audio_window:
+        return np.full(track.grid.num_snippets, PRESENT, np.uint8)
+    return track.states
 
 
 def _npy(data: NDArray[Any]) -> bytes:
     content = io.BytesIO()
     np.lib.format.write_array(content, np.ascontiguousarray(data), allow_pickle=False)
     return content.getvalue()
-
-
-def _record(track: FeatureTrack, labels: VideoRecord | None) -> VideoRecord:
-    """What the manifest says of one track; :class:`DataError` where its labels cannot be those of this video."""
-    record = labels or VideoRecord(check_id(track.video_id), frozenset({UNLABELLED}))
-    # a manifest holds fractions of at most nine digits
-    return replace(record, num_frames=track.grid.num_frames, fps=track.grid.fps.limit_denominator(10**6))

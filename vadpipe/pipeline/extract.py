@@ -8,18 +8,19 @@ stream, so it is the resume.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from vadpipe.errors import VideoError
+from vadpipe.errors import UsageError, VideoError
 from vadpipe.extractors import Extractor
 from vadpipe.manifest import video_id
 from vadpipe.pipeline.extract_encode import Extracted, Step, encode_tasks
-from vadpipe.pipeline.extract_plan import ExtractOptions, Failed, Stream, feature_spec, plan_streams
-from vadpipe.pipeline.extract_readers import Task
+from vadpipe.pipeline.extract_plan import ExtractOptions, Failed, Stream, Task, feature_spec, plan_streams
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore, StoredFile
 from vadpipe.tracks import FeatureTrack
@@ -78,15 +79,16 @@ def extract(
 
     ``videos`` (id -> file, or pairs of them) is read while the run goes on, by one thread at a time. Each track is
     stored as soon as it is whole. :class:`vadpipe.errors.UsageError`, before anything is decoded, for streams that
-    cannot be extracted together or with these options.
+    cannot be extracted together or with these options, and for an id that is not its file's
+    :func:`vadpipe.manifest.video_id`.
     """
     streams = plan_streams(extractors, options)
     summary, began = ExtractSummary(), time.monotonic()
+    pairs = list(_checked(videos.items())) if isinstance(videos, Mapping) else _checked(videos)
     store.clean()
-    pairs = videos.items() if isinstance(videos, Mapping) else videos
 
-    def on_track(path: Path, track: FeatureTrack) -> None:
-        store.write(track, mtime_ns=path.stat().st_mtime_ns)
+    def on_track(track: FeatureTrack, mtime_ns: int) -> None:
+        store.write(track, mtime_ns=mtime_ns)
 
     tasks = _missing(pairs, store, streams)
     with closing(encode_tasks(tasks, streams, options, on_track, on_step or _nobody)) as results:  # ends its decoders
@@ -120,16 +122,23 @@ def _nobody(_step: Step) -> None:
     """Nobody wants to know the progress."""
 
 
+def _checked(pairs: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
+    for name, path in pairs:
+        if name != (own := video_id(path)):
+            raise UsageError(f"{path}: got the id {name!r}, expected {own!r}, under which its features are stored")
+        yield name, path
+
+
 def _missing(pairs: Iterable[tuple[str, Path]], store: FeatureStore, streams: tuple[Stream, ...]) -> Iterator[Task]:
     indexes = [store.index(stream.spec) for stream in streams]
     for name, path in pairs:
-        places = enumerate(zip(streams, indexes, strict=True))
+        source, places = _Source(path), enumerate(zip(streams, indexes, strict=True))
         yield Task(
             path,
             tuple(
                 place
                 for place, (stream, index) in places
-                if not _is_stored(store, stream.spec, name, path, index.get(name))
+                if not _is_stored(store, stream.spec, name, source, index.get(name))
             ),
         )
 
@@ -149,16 +158,38 @@ def _count(result: Extracted | Failed | Task, summary: ExtractSummary) -> Outcom
     return Outcome(name, result.path)
 
 
-def _is_stored(store: FeatureStore, spec: FeatureSpec, name: str, path: Path, entry: StoredFile | None) -> bool:
+class _Source:
+    """A video file as it is now. Nothing is looked at before it is asked for, and nothing twice."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @cached_property
+    def status(self) -> os.stat_result | None:
+        """None: gone, or a dangling link. The reader reports that as this video's failure."""
+        try:
+            return self._path.stat()
+        except OSError:
+            return None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Empty: it cannot be read. The reader says why."""
+        try:
+            with self._path.open("rb") as handle:
+                return hashlib.file_digest(handle, "sha256").hexdigest()
+        except OSError:
+            return ""
+
+
+def _is_stored(store: FeatureStore, spec: FeatureSpec, name: str, source: _Source, entry: StoredFile | None) -> bool:
     """True where a whole track of this very file is stored. Size and time are the quick look, the digest decides."""
-    track = store.stored(spec, name)
-    try:
-        status = path.stat()
-    except OSError:
-        return False  # gone, or a dangling link: the reader reports it as this video's failure
-    if track is None or track.source_size != status.st_size:
+    track, status = store.stored(spec, name), source.status
+    if track is None or status is None or track.source_size != status.st_size:
         return False
     if entry is not None and entry.mtime_ns == status.st_mtime_ns and entry.source_sha256 == track.source_sha256:
         return True
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest() == track.source_sha256
+    if not source.sha256 or source.sha256 != track.source_sha256:
+        return False
+    store.touch(track, status.st_mtime_ns)
+    return True

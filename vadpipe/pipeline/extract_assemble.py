@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from vadpipe.errors import VideoUnreadable
 from vadpipe.extractors import media
 from vadpipe.extractors.sound_windows import SoundWindows
-from vadpipe.pipeline.extract_plan import ExtractOptions, Feed, Stream
+from vadpipe.pipeline.extract_plan import ExtractOptions, Feed, Stream, Task
 from vadpipe.sound import ABSENT, PRESENT, UNDECODABLE
 from vadpipe.tracks import TimeGrid
 
@@ -27,7 +26,7 @@ class Item:
         Of a window of sound, an index into :data:`vadpipe.sound.SOUND_STATES`.
     """
 
-    path: Path
+    task: Task
     streams: tuple[int, ...]
     row: int
     parts: tuple[Any, ...]
@@ -35,7 +34,18 @@ class Item:
 
 
 class Reader(Protocol):
-    """What a decoder of either device is, once it is entered."""
+    """What a decoder of either device is; facts, items and report are there once it is entered."""
+
+    def __enter__(self) -> Self:
+        """Begin with the video."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """End the decoder."""
+
+    def kill(self) -> None:
+        """End the decoder at once, from any thread."""
 
     @property
     def clip(self) -> Any:
@@ -53,32 +63,30 @@ class Reader(Protocol):
         """Frames (with row, image and view) and chunks of sound."""
 
 
-def open_reader(path: Path, request: media.Request, options: ExtractOptions) -> AbstractContextManager[Reader]:
-    """A decoder for one video on the device that the options name; VideoUnreadable where the file is gone."""
-    if not path.exists():
-        raise VideoUnreadable(f"{path}: no such file; removed meanwhile, or a dangling link")
-    if options.decode_device == "cpu":
-        return media.open_media(path, request, decoder=options.decoder, limits=options.limits)
+def open_reader(task: Task, request: media.Request, options: ExtractOptions) -> Reader:
+    """A decoder for one video on the device that the options name; nothing begins before it is entered."""
+    if options.decode_device == "cpu" or not request.views:  # sound alone needs no GPU
+        return media.open_media(task.path, request, decoder=options.decoder, limits=options.limits)
     from vadpipe.extractors.cuda_decode import open_device
 
-    return open_device(path, request, device=options.decode_device, limits=options.limits)
+    return open_device(task.path, request, device=options.decode_device, limits=options.limits)
 
 
-def assemble(path: Path, reader: Reader, feed: Feed, streams: tuple[Stream, ...]) -> Iterator[Item]:
+def assemble(task: Task, reader: Reader, feed: Feed, streams: tuple[Stream, ...]) -> Iterator[Item]:
     """Items in the order in which they become whole."""
     pictures = [_Snippets(streams[places[0]].extractor.needs.frames) for places in feed.by_view]
     windows = {seconds: SoundWindows(reader.grid, feed.request.audio_rate, seconds) for seconds in feed.by_window}
     for given in reader:
         if isinstance(given, media.AudioChunk):
             for seconds, maker in windows.items():
-                yield from _heard(path, feed.by_window[seconds], maker.feed(given))
+                yield from _heard(task, feed.by_window[seconds], maker.feed(given))
         elif (whole := pictures[given.view].feed(given.row, given.image)) is not None:
-            yield Item(path, feed.by_view[given.view], *whole)
+            yield Item(task, feed.by_view[given.view], *whole)
     for streams_of_view, snippets in zip(feed.by_view, pictures, strict=True):
         if (whole := snippets.finish()) is not None:
-            yield Item(path, streams_of_view, *whole)
+            yield Item(task, streams_of_view, *whole)
     for seconds, maker in windows.items():
-        yield from _heard(path, feed.by_window[seconds], maker.finish(reader.report.audio_state))
+        yield from _heard(task, feed.by_window[seconds], maker.finish(reader.report.audio_state))
 
 
 class _Snippets:
@@ -106,6 +114,6 @@ class _Snippets:
         return self._row, parts
 
 
-def _heard(path: Path, streams: tuple[int, ...], windows: Iterable[tuple[int, Any, int]]) -> Iterator[Item]:
+def _heard(task: Task, streams: tuple[int, ...], windows: Iterable[tuple[int, Any, int]]) -> Iterator[Item]:
     for row, window, state in windows:
-        yield Item(path, streams, row, () if state in (ABSENT, UNDECODABLE) else (window,), state)
+        yield Item(task, streams, row, () if state in (ABSENT, UNDECODABLE) else (window,), state)

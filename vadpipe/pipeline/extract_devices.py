@@ -77,8 +77,9 @@ def extract_on(
         return _collect(workers, events, notify, on_step)
     finally:
         for worker in workers.values():
-            worker.terminate()  # ended already, unless something went wrong; decoders end with their process
-            worker.join()
+            if worker.pid is not None:  # it was started
+                worker.terminate()  # ended already, unless something went wrong; decoders end with their process
+                worker.join()
         tasks.cancel_join_thread()
 
 
@@ -111,13 +112,15 @@ def _collect(
 
 
 def _received(events: Any, workers: Mapping[int, Any], running: set[int]) -> Iterator[tuple[int, Any]]:
+    """What was said since the last look; WorkerDied, however busy the others are, for one that ended without a word."""
     dead = [number for number in running if not workers[number].is_alive()]  # looked at before what they said last
     try:
-        yield events.get(timeout=_LOOK_S)
-        return
+        yield events.get(block=not dead, timeout=_LOOK_S)
+        while dead:
+            yield events.get_nowait()
     except queue.Empty:
         pass
-    for number in dead:
+    for number in running.intersection(dead):
         raise WorkerDied(
             f"the process of device {number} ended with code {workers[number].exitcode}. Finished videos are kept; "
             "run the same command to go on, with fewer --jobs or a smaller --batch-size if memory was short."

@@ -15,25 +15,34 @@ import numpy as np
 
 from vadpipe.extractors.media import MediaReport
 from vadpipe.pipeline.extract_assemble import Item
-from vadpipe.pipeline.extract_plan import ExtractOptions, Failed, Stream
-from vadpipe.pipeline.extract_readers import Ended, Message, Opened, Readers, Task
+from vadpipe.pipeline.extract_memory import memory_watched
+from vadpipe.pipeline.extract_plan import ExtractOptions, Failed, Stream, Task
+from vadpipe.pipeline.extract_readers import Broken, Ended, Message, Opened, Readers
 from vadpipe.sound import PRESENT
 from vadpipe.tracks import FeatureTrack, TimeGrid, VideoClip
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """The features of one video (a track for each stream that was wanted), its facts, and what went not quite right."""
+    """The features of one video (a track for each stream that was wanted), its facts, and what went not quite right.
+
+    mtime_ns
+        Modification time of the file before it was decoded.
+    """
 
     path: Path
     clip: VideoClip
     tracks: tuple[FeatureTrack, ...]
     warnings: tuple[str, ...] = ()
+    mtime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Progress: rows that were encoded, and how many video frames and videos they are, shared among the streams."""
+    """Progress: rows that were encoded, and how many video frames and videos they are, shared among the streams.
+
+    A video that fails takes back what it has added to ``videos``: that is then below 0.
+    """
 
     rows: int
     frames: float
@@ -50,13 +59,13 @@ def encode_tasks(
     tasks: Iterable[Task],
     streams: tuple[Stream, ...],
     options: ExtractOptions,
-    on_track: Callable[[Path, FeatureTrack], None],
+    on_track: Callable[[FeatureTrack, int], None],
     on_step: Callable[[Step], None],
 ) -> Generator[Extracted | Failed | Task, None, None]:
     """Yield one result per video, in the order they finish; a task that wants nothing comes back as it is.
 
-    ``on_track`` gets each track as soon as it is whole, which may be before the video's other tracks are. Closing the
-    generator kills the decoders.
+    ``on_track`` gets each track as soon as it is whole, which may be before the video's other tracks are, and the
+    modification time of its file in nanoseconds. Closing the generator kills the decoders.
     """
     sizes = tuple(map(batch_items, streams))
     readers = Readers(tasks, streams, options, sizes)
@@ -76,27 +85,29 @@ class _Encoder:
         self,
         streams: tuple[Stream, ...],
         sizes: tuple[int, ...],
-        on_track: Callable[[Path, FeatureTrack], None],
+        on_track: Callable[[FeatureTrack, int], None],
         on_step: Callable[[Step], None],
     ) -> None:
         self._streams, self._sizes = streams, sizes
         self._on_track, self._on_step = on_track, on_step
-        self._jobs: dict[Path, _Job] = {}
+        self._jobs: dict[Task, _Job] = {}
         self._waiting: list[list[Item]] = [[] for _ in streams]
 
     def take(self, message: Message) -> Iterator[Extracted | Failed | Task]:
         match message:
             case Opened():
-                self._jobs[message.task.path] = _Job(message, self._streams)
+                self._jobs[message.task] = _Job(message, self._streams)
             case Item():
                 yield from self._add(message)
             case Ended():
-                self._jobs[message.path].report = message.report
-                yield from self._finished({message.path})
-            case Failed():
-                self._jobs.pop(message.path, None)
-                self._waiting = [[item for item in items if item.path != message.path] for items in self._waiting]
-                yield message
+                self._jobs[message.task].report = message.report
+                yield from self._finished([message.task])
+            case Broken():
+                job = self._jobs.pop(message.task, None)
+                self._waiting = [[item for item in items if item.task is not message.task] for items in self._waiting]
+                if job is not None and job.videos:
+                    self._on_step(Step(0, 0.0, -job.videos))
+                yield Failed(message.task.path, message.error)
             case Task():
                 yield message
 
@@ -106,12 +117,12 @@ class _Encoder:
             if items:
                 yield from self._encode(place)
         if self._jobs:
-            raise RuntimeError(f"the decoder left out rows of {', '.join(map(str, self._jobs))}")
+            raise RuntimeError(f"the decoder left out rows of {', '.join(str(task.path) for task in self._jobs)}")
 
     def _add(self, item: Item) -> Iterator[Extracted | Failed | Task]:
         for place in item.streams:
             if not item.parts:
-                self._jobs[item.path].rows[place].skip(item)
+                self._jobs[item.task].rows[place].skip(item)
                 self._stepped([item])
                 continue
             self._waiting[place].append(item)
@@ -120,29 +131,33 @@ class _Encoder:
 
     def _encode(self, place: int) -> Iterator[Extracted | Failed | Task]:
         items, self._waiting[place] = self._waiting[place], []
-        extractor = self._streams[place].extractor
-        encoded = extractor.encode(_stacked(items, extractor.needs.frames))
+        stream = self._streams[place]
+        what = f"stream {stream.spec.stream}, batches of {stream.extractor.batch_size}"
+        with memory_watched(what, "run again with a smaller --batch-size"):
+            encoded = stream.extractor.encode(_stacked(items, stream.extractor.needs.frames))
         for item, values in zip(items, encoded, strict=True):
-            self._jobs[item.path].rows[place].put(item, values)
+            self._jobs[item.task].rows[place].put(item, values)
         self._stepped(items)
-        yield from self._finished({item.path for item in items})
+        yield from self._finished(dict.fromkeys(item.task for item in items))
 
-    def _finished(self, paths: set[Path]) -> Iterator[Extracted]:
-        for path in sorted(paths):
-            job = self._jobs[path]
+    def _finished(self, tasks: Iterable[Task]) -> Iterator[Extracted]:
+        for task in tasks:
+            job = self._jobs[task]
             for track in job.new_tracks():
-                self._on_track(path, track)
+                self._on_track(track, job.mtime_ns)
             if (result := job.result()) is not None:
-                del self._jobs[path]
+                del self._jobs[task]
                 yield result
 
     def _stepped(self, items: list[Item]) -> None:
         frames = videos = 0.0
         for item in items:
-            job = self._jobs[item.path]
+            job = self._jobs[item.task]
             first, end = job.grid.frames_of(item.row, item.row + 1)
             frames += (end - first) / len(job.rows)
-            videos += 1 / (job.grid.num_snippets * len(job.rows))
+            share = 1 / (job.grid.num_snippets * len(job.rows))
+            job.videos += share
+            videos += share
         self._on_step(Step(len(items), frames, videos))
 
 
@@ -190,10 +205,11 @@ class _Rows:
 
 
 class _Job:
-    """Rows of one video that are encoded so far."""
+    """Rows of one video that are encoded so far; ``videos`` is how much of it they are, 0 … 1."""
 
     def __init__(self, opened: Opened, streams: tuple[Stream, ...]) -> None:
-        self.path, self.grid = opened.task.path, opened.grid
+        self.path, self.grid, self.mtime_ns = opened.task.path, opened.grid, opened.mtime_ns
+        self.videos = 0.0
         self.rows = {place: _Rows(streams[place], opened.grid) for place in opened.task.wanted}
         self.report: MediaReport | None = None
         self._tracks: dict[int, FeatureTrack] = {}
@@ -212,4 +228,4 @@ class _Job:
         if self.report is None or len(self._tracks) < len(self.rows):
             return None
         tracks = tuple(self._tracks[place] for place in self.rows)
-        return Extracted(self.path, self.report.clip, tracks, self.report.warnings)
+        return Extracted(self.path, self.report.clip, tracks, self.report.warnings, self.mtime_ns)

@@ -32,6 +32,17 @@ class ExtractOptions:
     decode_device: str = "cpu"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """A video and the places of the streams that are wanted of it; none: it has nothing to be done.
+
+    Equal to itself only: one file may be asked for twice.
+    """
+
+    path: Path
+    wanted: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
     """A video that could not be used, and why."""

@@ -6,40 +6,47 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from vadpipe.errors import VideoError
 from vadpipe.extractors import media
-from vadpipe.pipeline.extract_assemble import Item, assemble, open_reader
-from vadpipe.pipeline.extract_plan import ExtractOptions, Failed, Stream, plan_feed
+from vadpipe.extractors.video_file import vanishing
+from vadpipe.pipeline.extract_assemble import Item, Reader, assemble, open_reader
+from vadpipe.pipeline.extract_memory import memory_watched
+from vadpipe.pipeline.extract_plan import ExtractOptions, Stream, Task, plan_feed
 from vadpipe.tracks import TimeGrid
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A video and the places of the streams that are wanted of it; none: it has nothing to be done."""
-
-    path: Path
-    wanted: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Opened:
-    """A decoder has begun with a video; its items follow."""
+    """A decoder has begun with a video; its items follow.
+
+    mtime_ns
+        Modification time of the file before the decoder opened it: one that is replaced later has another.
+    """
 
     task: Task
     grid: TimeGrid
+    mtime_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
     """All items of a video have been handed over."""
 
-    path: Path
+    task: Task
     report: media.MediaReport
 
 
-Message = Opened | Item | Ended | Failed | Task
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A video cannot be used; no more items of it follow."""
+
+    task: Task
+    error: VideoError
+
+
+_LESS_MEMORY = "use fewer --jobs, or decode on the processor (--decode-device cpu)"
+Message = Opened | Item | Ended | Broken | Task
 
 
 class Readers:
@@ -61,6 +68,7 @@ class Readers:
         self._shares = tuple(1 / items for items in batch_items)
         self._channel = Channel(room=2.0 * len(streams))
         self._working = options.jobs
+        self._open: set[Reader] = set()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(options.jobs)]
         for thread in self._threads:
             thread.start()
@@ -76,21 +84,24 @@ class Readers:
                 yield message
 
     def stop(self) -> None:
-        """Stop reading; decoders end with their readers."""
+        """Stop reading, at once: decoders are killed, since one may be in its first pass over a long file."""
         self._channel.close()
+        for reader in self._open.copy():
+            reader.kill()
         for thread in self._threads:
             thread.join()
 
     def _work(self) -> None:
         try:
-            while (task := self._next()) is not None and not self._channel.closed:
+            while not self._channel.closed and (task := self._next()) is not None:
                 if not task.wanted:
                     self._channel.put(task)
                     continue
                 try:
-                    self._read(task)
+                    with vanishing(task.path), memory_watched("decoding", _LESS_MEMORY):
+                        self._read(task)
                 except VideoError as error:
-                    self._channel.put(Failed(task.path, error))
+                    self._channel.put(Broken(task, error))
         except BaseException as error:  # handed to the caller's thread, which raises it
             self._channel.put(error)
         else:
@@ -102,12 +113,20 @@ class Readers:
 
     def _read(self, task: Task) -> None:
         feed = plan_feed(self._streams, task.wanted, self._options.frames_per_snippet)
-        with open_reader(task.path, feed.request, self._options) as reader:
-            self._channel.put(Opened(task, reader.grid))
-            for item in assemble(task.path, reader, feed, self._streams):
-                if not self._channel.put(item, sum(self._shares[place] for place in item.streams)):
-                    return
-            self._channel.put(Ended(task.path, reader.report))
+        mtime_ns = task.path.stat().st_mtime_ns
+        opened = open_reader(task, feed.request, self._options)
+        self._open.add(opened)
+        try:
+            if self._channel.closed:  # stop() has not seen this one
+                return
+            with opened as reader:
+                self._channel.put(Opened(task, reader.grid, mtime_ns))
+                for item in assemble(task, reader, feed, self._streams):
+                    if not self._channel.put(item, sum(self._shares[place] for place in item.streams)):
+                        return
+                self._channel.put(Ended(task, reader.report))
+        finally:
+            self._open.discard(opened)
 
 
 class Channel:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from vadpipe.errors import UsageError
 from vadpipe.extractors import EXTRACTORS, SNIPPET_FRAMES, Extractor, create, media
-from vadpipe.extractors.cuda_decode import check_device
+from vadpipe.extractors.cuda_decode import check_device, check_encoder
+from vadpipe.extractors.limits import Limits
+from vadpipe.extractors.weights import default_weights, resolve
 from vadpipe.pipeline.extract import ExtractOptions, ExtractSummary, Outcome, Step
 from vadpipe.pipeline.extract_devices import extract_on
 from vadpipe.store import FeatureStore
@@ -27,6 +29,8 @@ class ExtractRequest:
         Of the encoders, e.g. ``("cuda:0", "cuda:1")``; a process each where there are several.
     decode_device
         ``cpu``, or ``cuda``: each device decodes for itself.
+    limits
+        Of each decoder.
     """
 
     videos: Mapping[str, Path]
@@ -41,6 +45,7 @@ class ExtractRequest:
     decode_device: str = "cpu"
     jobs: int = 2
     devices: tuple[str, ...] = ("cpu",)
+    limits: Limits = field(default_factory=Limits)
 
 
 def check_request(streams: tuple[str, ...], frames_per_snippet: int, decoder: str, decode_device: str) -> None:
@@ -81,8 +86,8 @@ def extract_run(
 ) -> ExtractSummary:
     """Extract what is missing; arguments and errors as of :func:`vadpipe.pipeline.extract_devices.extract_on`."""
     check_request(request.streams, request.frames_per_snippet, request.decoder, request.decode_device)
-    if request.decode_device == "cuda" and not all(device.startswith("cuda") for device in request.devices):
-        raise UsageError("--decode-device cuda: pictures stay on the GPU, so the encoders must be there: --device cuda")
+    for device in request.devices:
+        check_encoder(request.decode_device, device)
     build = partial(
         build_extractors,
         streams=request.streams,
@@ -92,6 +97,9 @@ def extract_run(
         batch_size=request.batch_size,
     )
     options = ExtractOptions(
-        request.frames_per_snippet, request.decoder, request.jobs, decode_device=request.decode_device
+        request.frames_per_snippet, request.decoder, request.jobs, request.limits, request.decode_device
     )
+    if len(request.devices) > 1:  # here, so that what is missing is downloaded once, not by each process
+        for stream in request.streams:
+            resolve(request.weights.get(stream) or default_weights(stream))
     return extract_on(request.devices, build, request.videos, FeatureStore(request.out), options, notify, on_step)

@@ -6,7 +6,7 @@ Nothing is changed by reading: a damaged file is reported where it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,27 @@ from vadpipe.errors import DataError, TrackDamaged, UsageError
 from vadpipe.manifest import video_id
 from vadpipe.pipeline.npy_file import read_npy
 from vadpipe.pipeline.released_files import walk
+from vadpipe.pipeline.stored_crops import imported_splits, stored_crops
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
 from vadpipe.track_file import read_attributes, read_track
+from vadpipe.tracks import FeatureTrack, TimeGrid
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRows:
+    """Features of one video.
+
+    data, crops
+        (T, D) or (crops, T, D) float16 or float32, finite; the numbers of the crops, one for (T, D).
+    grid, states
+        Time and, of sound, what each row's window held (:class:`FeatureTrack`); None of ``.npy`` files.
+    """
+
+    data: NDArray[Any]
+    crops: tuple[int, ...]
+    grid: TimeGrid | None = None
+    states: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +49,8 @@ class FeatureSource:
         Id -> files in the order of their crops; one file unless it is a folder of crops.
     spec
         Of a store; None for ``.npy``.
+    splits
+        Id -> split, of stored features whose crops depend on it (:func:`stored_crops`).
     is_single
         One file was named: it may be compared with a file of another name.
     """
@@ -38,23 +58,32 @@ class FeatureSource:
     place: Path
     files: Mapping[str, tuple[Path, ...]]
     spec: FeatureSpec | None = None
+    splits: Mapping[str, str] = field(default_factory=dict)
     is_single: bool = False
 
-    def read(self, video: str) -> NDArray[Any]:
-        """(T, D) or (crops, T, D) float16 or float32, finite.
-
-        :class:`DataError` or :class:`TrackDamaged` for a file that cannot be used.
-        """
+    def rows(self, video: str) -> VideoRows:
+        """Read one video; :class:`DataError` or :class:`TrackDamaged` for a file that cannot be used."""
         paths = self.files[video]
         if self.spec is not None:
-            return read_track(paths[0], self.spec, video).data
+            track = read_track(paths[0], self.spec, video)
+            return VideoRows(track.data, self.crops(track), track.grid, track.states)
         arrays = [read_npy(path).data for path in paths]
         if len({(array.shape, array.dtype) for array in arrays}) > 1:
             shapes = ", ".join(
                 f"{path.name} {array.dtype} {array.shape}" for path, array in zip(paths, arrays, strict=True)
             )
             raise DataError(f"{video}: its crops differ: {shapes}")
-        return arrays[0] if len(arrays) == 1 else np.stack(arrays)
+        data = arrays[0] if len(arrays) == 1 else np.stack(arrays)
+        return VideoRows(data, tuple(crop_number(path.name) for path in paths))
+
+    def crops(self, track: FeatureTrack) -> tuple[int, ...]:
+        """Numbers of the crops of a stored track of this source; :class:`DataError` where they are not known."""
+        count = 1 if track.data.ndim == 2 else len(track.data)
+        return stored_crops(track.spec, count, self.splits.get(track.video_id))
+
+    def read(self, video: str) -> NDArray[Any]:
+        """The values of :meth:`rows`."""
+        return self.rows(video).data
 
 
 def open_source(place: Path, stream: str | None = None, spec_hash: str | None = None) -> FeatureSource:
@@ -88,7 +117,8 @@ def stored_source(folder: Path) -> FeatureSource:
     files = {name: folder / entry.file for name, entry in entries.items()}
     if sorted(files.values()) != paths:
         files = {_id_of(path): path for path in paths}
-    return FeatureSource(folder, {name: (files[name],) for name in sorted(files)}, spec)
+    splits = imported_splits(spec, folder.parent)
+    return FeatureSource(folder, {name: (files[name],) for name in sorted(files)}, spec, splits)
 
 
 def stored_folders(store: Path, stream: str | None = None, spec_hash: str | None = None) -> list[Path]:
@@ -146,13 +176,14 @@ def _of_file(path: Path) -> FeatureSource:
         return FeatureSource(path, {video_id(path): (path,)}, is_single=True)
     if path.suffix.lower() == ".h5":
         spec, told = read_attributes(path)
-        return FeatureSource(path, {str(told["id"]): (path,)}, spec, is_single=True)
+        splits = imported_splits(spec, path.absolute().parent.parent.parent)
+        return FeatureSource(path, {str(told["id"]): (path,)}, spec, splits, is_single=True)
     raise UsageError(f"{path}: got suffix {path.suffix!r}, expected a folder, .npy or .h5")
 
 
 def _of_folder(folder: Path) -> FeatureSource:
     crops: dict[str, dict[int, Path]] = {}
-    for path in walk(folder, (".npy",)):
+    for path in walk(folder, (".npy",), hidden=True):
         try:
             name = video_id(path)
         except DataError:

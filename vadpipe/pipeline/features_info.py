@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vadpipe.errors import StoreError, TrackDamaged
+from vadpipe.errors import TrackDamaged
 from vadpipe.pipeline.feature_sources import stored_folders, stored_source
 from vadpipe.sound import SOUND_STATES
 from vadpipe.spec import FeatureSpec
-from vadpipe.track_file import read_attributes
+from vadpipe.track_file import read_attributes, whole_dataset
 
 
 @dataclass(slots=True)
@@ -25,12 +25,14 @@ class StreamInfo:
         Number of crops, or number type of the stored values -> videos.
     sound_states
         State of a window -> rows, of streams of sound; empty for others.
+    spec
+        None where no file can be read.
     damaged
         File name -> reason.
     """
 
     folder: Path
-    spec: FeatureSpec
+    spec: FeatureSpec | None
     videos: int = 0
     rows: int = 0
     seconds: float = 0.0
@@ -45,8 +47,8 @@ class StreamInfo:
         """All of it, for JSON."""
         return {
             "folder": self.folder.name,
-            "digest": self.spec.digest,
-            "untrained": self.spec.untrained,
+            "digest": self.spec.digest if self.spec else None,
+            "untrained": self.spec.untrained if self.spec else None,
             "videos": self.videos,
             "rows": self.rows,
             "hours": self.seconds / 3600,
@@ -56,7 +58,7 @@ class StreamInfo:
             "sound_states": dict(self.sound_states),
             "corrupt_packets": self.corrupt_packets,
             "damaged": self.damaged,
-            "spec": asdict(self.spec),
+            "spec": asdict(self.spec) if self.spec else None,
         }
 
 
@@ -65,15 +67,13 @@ def features_info(
 ) -> list[StreamInfo]:
     """One entry per specification; ``notify(files done, files)`` follows each file.
 
+    A folder in which no file can be read has an entry without a specification, where all files are damaged.
     :class:`UsageError` where ``store`` is no feature store, or has no such stream.
     """
-    sources = [stored_source(folder) for folder in stored_folders(store, stream)]
-    total, done, found = sum(len(source.files) for source in sources), 0, []
-    for source in sources:
-        if source.spec is None:
-            raise StoreError(f"{source.place} holds no stored features")
-        info = StreamInfo(source.place, source.spec)
-        for (path,) in source.files.values():
+    todo = [_files(folder) for folder in stored_folders(store, stream)]
+    total, done, found = sum(len(files) for _, files in todo), 0, []
+    for info, files in todo:
+        for path in files:
             try:
                 _count(info, path)
             except TrackDamaged as error:
@@ -85,24 +85,34 @@ def features_info(
     return found
 
 
+def _files(folder: Path) -> tuple[StreamInfo, list[Path]]:
+    try:
+        source = stored_source(folder)
+    except TrackDamaged:  # each file says why when it is looked at
+        return StreamInfo(folder, None), sorted(folder.glob("[0-9a-f][0-9a-f]/*.h5"))
+    return StreamInfo(folder, source.spec), [path for (path,) in source.files.values()]
+
+
 def _count(info: StreamInfo, path: Path) -> None:
     import h5py
 
     _, told = read_attributes(path)
     try:
         with h5py.File(path, "r", locking=False) as file:
-            shape, dtype = file["data"].shape, str(file["data"].dtype)
-            states = Counter(file["state"][()].tolist()) if "state" in file else Counter()
+            data = whole_dataset(file, "data")
+            shape, dtype = data.shape, str(data.dtype)
+            states = Counter(whole_dataset(file, "state")[()].tolist()) if "state" in file else Counter()
+        crops, rows = (1, shape[0]) if len(shape) == 2 else shape[:-1]
         named = Counter({SOUND_STATES[number]: count for number, count in states.items()})
         duration = float(told["duration_s"])
         packets = int(told["corrupt_packets"])
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, IndexError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, IndexError, MemoryError) as error:
         raise TrackDamaged(f"{path} is damaged ({error})") from error
     info.videos += 1
-    info.rows += shape[-2]
+    info.rows += rows
     info.seconds += duration
     info.file_bytes += path.stat().st_size
-    info.crops[1 if len(shape) == 2 else shape[0]] += 1
+    info.crops[crops] += 1
     info.dtypes[dtype] += 1
     info.sound_states.update(named)
     info.corrupt_packets += packets

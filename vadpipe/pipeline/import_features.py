@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from vadpipe.errors import DataError, TrackDamaged, UsageError
 from vadpipe.extractors import EXTRACTORS
+from vadpipe.pipeline.export_files import STATES_ENDING, read_states
 from vadpipe.pipeline.npy_file import read_header, read_npy
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore, StoredFile
@@ -44,6 +45,10 @@ class ImportJob:
     rows_of
         File whose T counts where the length is not known; None for the first of ``files``. An audio stream names the
         visual one here, so that both have one grid.
+    boundaries
+        Seconds at which the snippets begin, and the end (:attr:`TimeGrid.boundaries_s`), where the rate varies.
+    states
+        The states of the rows, where they are sound that vadpipe exported (:mod:`vadpipe.pipeline.export_files`).
     """
 
     id: str
@@ -51,6 +56,8 @@ class ImportJob:
     frames: int | None
     fps: Fraction
     rows_of: Path | None = None
+    boundaries: tuple[float, ...] = ()
+    states: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +99,14 @@ class ImportSummary:
             self.notes.append(result.text)
 
 
-def imported_spec(stream: str, dim: int, frames_per_snippet: int, *, crops: str = "", time: str = "") -> FeatureSpec:
+def imported_spec(
+    stream: str, dim: int, frames_per_snippet: int, *, crops: str = "", time: str = "", window: str = ""
+) -> FeatureSpec:
     """Specification of an imported stream: the user's name stands for an origin that cannot be checked.
 
-    crops, time
-        In words, which crops were taken and how rows were placed in time; part of the digest, so that imports which
-        chose otherwise never mix.
+    crops, time, window
+        In words, which crops were taken and how rows were placed in time; of sound whose rows have states, the window.
+        Part of the digest, so that imports which chose otherwise never mix.
     """
     if stream in _OWN_STREAMS:
         raise UsageError(
@@ -112,6 +121,7 @@ def imported_spec(stream: str, dim: int, frames_per_snippet: int, *, crops: str 
             frames_per_snippet=frames_per_snippet,
             geometry=crops,
             decoder=time,
+            audio_window=window,
         )
     except ValueError as error:
         raise UsageError(f"--stream: {error}") from error
@@ -179,13 +189,18 @@ class _Importer:
     def run(self, job: ImportJob) -> Imported:
         """Import one video; what is wrong with its files becomes the result."""
         try:
-            size, time = _size_and_time(job.files)
+            if self.spec.audio_window and job.states is None:
+                raise DataError(f"{job.files[0]}: its states, {job.id}{STATES_ENDING}, are missing; export again")
+            size, time = _size_and_time((*job.files, job.states) if job.states else job.files)
             grid = self._grid(job)
             if self._stored(job, grid, size, time):
                 return Imported(job.id, "kept")
-            data, digest = self._read(job)
+            data, states, digest = self._read(job)
             fitted = _fitted(data, grid.num_snippets, job.files[0])
-            self.store.write(FeatureTrack(fitted, grid, self.spec, job.id, size, digest), mtime_ns=time)
+            if states is not None:
+                states = _fitted(states[:, None], grid.num_snippets, job.files[0])[:, 0]
+            track = FeatureTrack(fitted, grid, self.spec, job.id, size, digest, states=states)
+            self.store.write(track, mtime_ns=time)
         except (DataError, ValueError) as error:
             return Imported(job.id, "failed", str(error))
         if fitted.shape != data.shape:
@@ -196,7 +211,7 @@ class _Importer:
     def _grid(self, job: ImportJob) -> TimeGrid:
         step = self.spec.frames_per_snippet
         frames = job.frames if job.frames is not None else read_header(job.rows_of or job.files[0]).rows * step
-        return TimeGrid(job.fps, frames, step)
+        return TimeGrid(job.fps, frames, step, job.boundaries)
 
     def _stored(self, job: ImportJob, grid: TimeGrid, size: int, time: int) -> bool:
         """True where this grid and these very files are stored. Size and time are the quick look, the digest decides.
@@ -210,15 +225,16 @@ class _Importer:
             self.store.quarantine(self.spec, path)
             return False
         here = {"id": job.id, "source_size": size, "fps": str(grid.fps), "num_frames": grid.num_frames}
+        here |= {"vfr": grid.vfr, "duration_s": grid.duration_s}
         if any(told.get(name) != value for name, value in here.items()):
             return False
         entry = self.index.get(job.id)
         if entry is not None and (entry.mtime_ns, entry.source_sha256) == (time, told["source_sha256"]):
             return True
-        return bool(self._read(job)[1] == told["source_sha256"])
+        return bool(self._read(job)[2] == told["source_sha256"])
 
-    def _read(self, job: ImportJob) -> tuple[NDArray[Any], str]:
-        """(T, D) or (crops, T, D), and a digest of all files."""
+    def _read(self, job: ImportJob) -> tuple[NDArray[Any], NDArray[np.uint8] | None, str]:
+        """(T, D) or (crops, T, D), the (T,) states where the job has a file of them, and a digest of all files."""
         files = [read_npy(path) for path in job.files]
         for path, file in zip(job.files, files, strict=True):
             if file.data.shape[1] != self.spec.dim:
@@ -228,10 +244,12 @@ class _Importer:
                     f"{path}: got {len(file.data)} rows, but {job.files[0].name} has {len(files[0].data)}; "
                     "the crops of one video need the same number"
                 )
-        if len(files) == 1:
-            return files[0].data, files[0].sha256
-        digest = hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()
-        return np.stack([file.data for file in files]), digest
+        digests, states = [file.sha256 for file in files], None
+        if job.states is not None:
+            states, digest = read_states(job.states, len(files[0].data))
+            digests.append(digest)
+        whole = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+        return files[0].data if len(files) == 1 else np.stack([file.data for file in files]), states, whole
 
 
 def _size_and_time(files: Sequence[Path]) -> tuple[int, int]:
@@ -246,5 +264,10 @@ def _fitted(data: NDArray[Any], rows: int, path: Path) -> NDArray[Any]:
     """(…, T, D) with T within one of ``rows``, last row dropped or repeated."""
     count = data.shape[-2]
     if abs(count - rows) > 1:
-        raise DataError(f"{path}: got {count} rows, expected {rows} (one more or less is accepted) for this video")
+        raise DataError(
+            f"{path}: got {count} rows, expected {rows} (one more or less is accepted) for this video; --stride says "
+            "how many of its frames a row stands for"
+        )
+    if not rows:
+        raise DataError(f"{path}: got {count} rows for a video of 0 frames; expected its true number in the labels")
     return data[..., :rows, :] if count >= rows else np.concatenate([data, data[..., -1:, :]], axis=-2)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 from vadpipe.datasets.lists import crop_number
 from vadpipe.errors import DataError, UsageError
 from vadpipe.manifest import VideoRecord, video_id
+from vadpipe.pipeline.export_files import STATES_ENDING, exported_window
 from vadpipe.pipeline.import_features import (
     Imported,
     ImportJob,
@@ -43,30 +45,32 @@ def import_folder(
         Which ids there are and how long they are. A length is the video's where its file is given, else the record's;
         one of both may be empty. ``looked(done, total)`` follows the look at each video file.
     crops
-        ``first`` of each video, ``all`` that occur in the folder, or numbers such as ``0,5``. Several become an axis of
-        the track; a video that lacks one of them is missing.
+        ``first`` or ``all`` of those that the videos have in the folder, or numbers such as ``0,5``: the same for all
+        videos. Several become an axis of the track; a video that lacks one of them is missing.
 
     Where a file has one row more or less than the video's snippets (the usual rounding of released features), the last
     row is dropped or repeated and a note says so; a larger difference fails that video, as does one whose length is not
     known. :class:`DataError` where no length is known.
+
+    Of a folder that vadpipe exported from features of sound, the states come along; a video that lacks them fails.
     """
     files, odd = _files_by_id(folder)
     lengths = Lengths.of_records(records)
     if videos:
-        lengths.add(video_lengths({name: path for name, path in videos.items() if name in files}, jobs, looked))
+        here = {name: path for name, path in videos.items() if name in files}
+        lengths.add(video_lengths(here, jobs, looked, frames_per_snippet))
     known = dict.fromkeys([*(record.id for record in records), *(videos or ())])
-    spec_crops, wanted = "", tuple[int, ...]()
-    if crops != "first":
-        wanted = crop_numbers(crops, {crop for present in files.values() for crop in present})
-        spec_crops = f"crops {','.join(map(str, wanted))}"
+    wanted = crop_numbers(crops, {crop for name in known for crop in files.get(name, {})}) or (0,)
+    # crop 0 alone is what a specification without words means, as files without crop numbers have it
+    spec_crops = "" if crops == "first" and wanted == (0,) else f"crops {','.join(map(str, wanted))}"
     dim = common_columns([path for present in files.values() for path in present.values()])
-    spec = imported_spec(stream, dim, frames_per_snippet, crops=spec_crops)
+    spec = imported_spec(stream, dim, frames_per_snippet, crops=spec_crops, window=exported_window(folder))
     summary = ImportSummary(spec, unlabelled=[*sorted(files.keys() - known.keys()), *odd], notes=list(lengths.notes))
     todo = _jobs(known, files, wanted, lengths, summary)
-    further = sum(map(len, files.values())) - sum(len(job.files) for job in todo) if not wanted else 0
+    further = sum(map(len, files.values())) - sum(len(job.files) for job in todo) if crops == "first" else 0
     further -= sum(len(files[name]) for name in (*summary.unlabelled, *summary.failed) if name in files)
     if further > 0:
-        summary.notes.append(f"{further} files of further crops were left out; the first crop of each video is used")
+        summary.notes.append(f"{further} files of further crops were left out; crop {wanted[0]} of each video is used")
     if odd:
         summary.notes.append(f"{len(odd)} files have names that can be no id and were left out, e.g. {odd[0]!r}")
     if notify is not None:
@@ -90,7 +94,7 @@ def _jobs(
         if not present or (gone := [crop for crop in wanted if crop not in present]):
             summary.missing[name] = ", ".join(f"{name}__{crop}.npy" for crop in gone) if present else f"{name}.npy"
         elif name in lengths.known:
-            paths = tuple(present[crop] for crop in wanted or (min(present),))
+            paths = tuple(present[crop] for crop in wanted)
             found.append((name, paths, lengths.known[name]))
         else:
             summary.failed[name] = lengths.failed.get(
@@ -98,7 +102,12 @@ def _jobs(
             )
     if summary.failed and not found:
         raise DataError(next(iter(summary.failed.values())))
-    return [ImportJob(name, paths, frames, fps) for name, paths, (frames, fps) in found]
+    edges = lengths.boundaries
+    jobs = [ImportJob(name, paths, *length, boundaries=edges.get(name, ())) for name, paths, length in found]
+    if not summary.spec.audio_window:
+        return jobs
+    places = {job.id: job.files[0].with_name(f"{job.id}{STATES_ENDING}") for job in jobs}
+    return [replace(job, states=places[job.id]) if places[job.id].is_file() else job for job in jobs]
 
 
 def _files_by_id(folder: Path) -> tuple[dict[str, dict[int, Path]], list[str]]:

@@ -100,13 +100,13 @@ def import_released(
     summary = ReleasedSummary([], store.root / MANIFEST)
     listed = _listed(request, summary.notes)
     of_files = _lengths_of_files(listed, request, summary.notes, looked)
-    request = replace(request, lengths=(*request.lengths, *of_files))
+    request = replace(request, lengths=(*request.lengths, *of_files.told(v.record for v in listed)))
     videos, time = _placed_in_time(listed, request, summary.notes)
     earlier = _earlier_records(summary.manifest, request.dataset)
     crops = choose_crops(videos, request.crops, request.test_crops)
     files = scan(request.root, skip=request.audio_root)
     sounds = files if request.audio_root is None else scan(request.audio_root)
-    visual = _visual(videos, {video.record.id: crops.names(video) for video in videos}, files)
+    visual = _visual(videos, {video.record.id: crops.names(video) for video in videos}, files, of_files.boundaries)
     step = request.frames_per_snippet or DATASETS[request.dataset].frames_per_snippet
     name = request.stream or f"released-{request.dataset}"
     plan = [(_spec(name, f"released, {crops}", time, step, visual, request.root), visual)]
@@ -122,6 +122,7 @@ def import_released(
     if further:
         summary.notes.append(f"{further} files of further crops or unusable videos were left out")
     records = _merged(earlier, [video.record for video in videos])
+    store.root.mkdir(parents=True, exist_ok=True)  # not there where no video could be imported
     write_manifest(summary.manifest, records)
     if request.annotations is not None:  # read last: a fault in them leaves all the rest done
         records = _with_truth(records, request, request.annotations, store, plan[0][0], summary.notes)
@@ -148,14 +149,15 @@ def _listed(request: ReleasedRequest, notes: list[str]) -> list[ListedVideo]:
 
 def _lengths_of_files(
     videos: Sequence[ListedVideo], request: ReleasedRequest, notes: list[str], looked: Callable[[int, int], None] | None
-) -> list[VideoRecord]:
-    """Records of those listed videos whose file is there and says how long it is."""
-    records = {video.record.id: video.record for video in videos if video.record.id in request.videos}
+) -> Lengths:
+    """What the files of the listed videos say, where there are any."""
     lengths = Lengths.of_records(request.lengths)
-    found = video_lengths({name: request.videos[name] for name in records}, request.jobs, looked)
+    names = [video.record.id for video in videos if video.record.id in request.videos]
+    step = request.frames_per_snippet or DATASETS[request.dataset].frames_per_snippet
+    found = video_lengths({name: request.videos[name] for name in names}, request.jobs, looked, step)
     lengths.add(found)
     notes += [*lengths.notes, *(f"{name}: its length is not known: {why}" for name, why in lengths.failed.items())]
-    return [replace(records[name], num_frames=frames, fps=fps) for name, (frames, fps) in found.known.items()]
+    return found
 
 
 def _placed_in_time(
@@ -182,12 +184,18 @@ def _placed_in_time(
     return placed, f"frames: as labelled, else rows, at {nominal or 'the labels'} fps"
 
 
-def _visual(videos: Sequence[ListedVideo], names: Mapping[str, tuple[str, ...]], files: Files) -> Located:
+def _visual(
+    videos: Sequence[ListedVideo],
+    names: Mapping[str, tuple[str, ...]],
+    files: Files,
+    boundaries: Mapping[str, tuple[float, ...]],
+) -> Located:
     located = Located()
     for video in videos:
         record = video.record
         if (paths := located.find(record.id, names[record.id], files)) and record.fps is not None:
-            located.jobs.append(ImportJob(record.id, paths, record.num_frames, record.fps))
+            edges = boundaries.get(record.id, ())
+            located.jobs.append(ImportJob(record.id, paths, record.num_frames, record.fps, boundaries=edges))
     return located
 
 
@@ -202,7 +210,7 @@ def _audio(videos: Sequence[ListedVideo], visual: Located, files: Files) -> Loca
         if job is None or video.audio_file is None:
             continue
         if paths := located.find(job.id, (video.audio_file,), files):
-            located.jobs.append(ImportJob(job.id, paths, job.frames, job.fps, rows_of=job.files[0]))
+            located.jobs.append(replace(job, files=paths, rows_of=job.files[0]))
     return located
 
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vadpipe.datasets.npy import read_array_header
+from vadpipe.datasets.npy import open_regular, read_array_header
 from vadpipe.errors import DataError
 
 MAX_BYTES = 1 << 30
@@ -49,7 +49,7 @@ class NpyFile:
 def read_header(path: Path) -> NpyHeader:
     """Read the first bytes of a file only; :class:`DataError` where it cannot hold (T, D) features."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
             return _header(file, size, path)
@@ -60,7 +60,7 @@ def read_header(path: Path) -> NpyHeader:
 def read_npy(path: Path) -> NpyFile:
     """Read a whole file; :class:`DataError` for anything but finite numbers of shape (T, D), T and D at least 1."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
             header = _header(file, size, path)

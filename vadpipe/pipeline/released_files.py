@@ -78,11 +78,12 @@ def scan(root: Path, skip: Path | None = None) -> dict[str, list[Path]]:
     return found
 
 
-def walk(root: Path, suffixes: Collection[str], skip: Path | None = None) -> Iterator[Path]:
+def walk(root: Path, suffixes: Collection[str], skip: Path | None = None, *, hidden: bool = False) -> Iterator[Path]:
     """Files under ``root`` with one of ``suffixes``, in lower case; links to folders are followed, circles are not.
 
-    Hidden files and folders and what is under ``skip`` are passed over. Bytes of names that are not UTF-8 become lone
-    surrogates, which no list holds.
+    Hidden folders, what is under ``skip``, and hidden files are passed over; with ``hidden``, these are not: an export
+    of an id that begins with a dot is one. Bytes of names that are not UTF-8 become lone surrogates, which no list
+    holds.
     """
     seen = {_identity(skip)} if skip is not None and skip.is_dir() else set()
     for folder, inner, names in os.walk(root, followlinks=True):
@@ -92,7 +93,7 @@ def walk(root: Path, suffixes: Collection[str], skip: Path | None = None) -> Ite
         seen.add(identity)
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
+            if (hidden or not name.startswith(".")) and Path(name).suffix.lower() in suffixes:
                 yield Path(folder) / name
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vadpipe.errors import DataError
 from vadpipe.models.windows import windows
+from vadpipe.pipeline.one_video import Origin, require_one_video
 from vadpipe.sound import heard_rows
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
@@ -31,12 +31,10 @@ def score_track(
 
     ``head`` must be in evaluation mode; each window of at most ``window`` snippets is scored on its own. ``audio`` are
     the features of the sound, for heads that use it: as many snippets, without crops; None for a video without sound.
+    :class:`DataError` where they are of another file, see :func:`require_one_video`.
     """
-    if audio is not None and audio.data.shape[-2] != track.grid.num_snippets:
-        raise DataError(
-            f"video {track.video_id!r}: {audio.data.shape[-2]} rows of audio features, "
-            f"expected {track.grid.num_snippets} as of the picture; extract both anew"
-        )
+    if audio is not None:
+        require_one_video(track.video_id, Origin.of(track), Origin.of(audio))
     device = next(head.parameters()).device
     crops = track.data if track.data.ndim == 3 else track.data[None]
     anomaly = np.zeros(track.grid.num_snippets, dtype=np.float32)

@@ -92,8 +92,6 @@ def find_training_data(request: TrainRequest, say: Callable[[str], None] | None 
     train, val, test = _parts(records, config.train)
     if teacher is not None:
         notes += _teachers_notes(request, teacher, spec, val)
-        train, missing = stored_records(train, store, teacher.spec)
-        notes += [f"{len(missing)} training videos lack the teacher's features and are left out"] if missing else []
     for listened in {item.digest: item for item in (audio_spec, teacher and teacher.audio_spec) if item}.values():
         notes += _without_sound(store, listened, [*train, *val])
     if spec.untrained:
@@ -140,8 +138,7 @@ def _find_teacher(
 def _teachers_notes(
     request: TrainRequest, teacher: TrainedHead, spec: FeatureSpec, val: Sequence[VideoRecord]
 ) -> list[str]:
-    streams = f"video and audio streams, {spec.folder} and {heard.folder}" if heard else f"video stream, {spec.folder}"
-    notes = [f"{request.teacher} ({teacher.config.head}) teaches; the student gets its {streams}"]
+    notes = [f"{request.teacher} ({teacher.config.head}) teaches; the student sees its video stream, {spec.folder}"]
     trained = {video for part, ids in seen_parts(request.teacher or Path()).items() if part != "val" for video in ids}
     if seen := sum(record.id in trained for record in val):
         notes.append(f"the teacher was trained on {seen} of the {len(val)} validation videos; their figures flatter")

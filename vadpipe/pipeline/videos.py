@@ -40,3 +40,11 @@ def _files(places: Sequence[Path]) -> Iterator[Path]:
             yield place
         else:
             raise UsageError(f"{place} does not exist")
+
+
+def said_of(path: Path, error: Exception) -> str:
+    """What went wrong with a video, with its path in front once, as it was given: many messages name it themselves."""
+    text = str(error)
+    for name in (f"{path}: ", f"{path.absolute()}: "):
+        text = text.removeprefix(name)
+    return f"{path}: {text}"

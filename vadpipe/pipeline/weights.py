@@ -8,10 +8,10 @@ from pathlib import Path
 
 from vadpipe.errors import UsageError, WeightsError
 from vadpipe.extractors import create
-from vadpipe.extractors.weights import KNOWN, KnownWeights, cache_folder, file_sha256, resolve
+from vadpipe.extractors.weights import KNOWN, KnownWeights, cache_folder, file_sha256, record_first_use, resolve
 from vadpipe.extractors.weights_cache import Expected, check_digest, expected_digest
 
-NOT_PUBLISHED = "not published: the first file that comes is recorded here"
+NOT_PUBLISHED = "not published: the first file that fits is recorded here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def get(name: str, *, progress: bool = True) -> WeightsFile:
 def verify(name: str) -> WeightsFile:
     """Hash a file and compare its names and shapes with the network's; a missing one stays ``missing``.
 
-    A file without a published digest that was put there by hand is recorded once it fits.
+    A file without a published digest is recorded once it fits; unchecked, for want of a package, it is not.
     """
     found = look(name)
     if not found.ok:
@@ -96,14 +96,14 @@ def verify(name: str) -> WeightsFile:
     except WeightsError as error:
         return replace(found, state="does not fit", reason=str(error))
     except UsageError as error:  # a package is missing
-        found = replace(found, reason=f"names and shapes not checked: {error}")
+        return replace(found, reason=f"names and shapes not checked: {error}")
     if found.sha256:
         return found
     try:
-        resolve(name, progress=False)
+        record_first_use(resolve(name, progress=False))
     except WeightsError as error:
         return replace(found, state="damaged", reason=str(error))
-    return replace(look(name), reason=found.reason)
+    return look(name)
 
 
 def all_fine(files: Sequence[WeightsFile], asked_for: str | None) -> bool:

@@ -34,7 +34,8 @@ class Decoder:
     memory_bytes
         Address space that importing it takes, which is added to the limit of its process.
     missing
-        What to tell where it is installed but cannot be imported; set where that depends on the system.
+        What to tell where it is installed but cannot be imported; set where that depends on the system. Its module then
+        names the libraries that it runs on in ``LIBRARIES``, a word.
     """
 
     module: str
@@ -177,26 +178,45 @@ def open_source(module: str, job: Job) -> Source:
     return cast(Source, opener(job))
 
 
-def check_loads(name: str) -> None:
-    """UsageError where a decoder is installed, but its libraries cannot be loaded; tried once, in a process apart."""
-    if reason := why_not_loaded(name):
-        raise UsageError(reason)
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """What became of the attempt to import a decoder that depends on the system's libraries.
+
+    libraries
+        Which of them it runs on, e.g. ``ffmpeg7``; empty where it brings its own.
+    problem
+        Why it cannot be imported; empty where it can.
+    """
+
+    libraries: str = ""
+    problem: str = ""
+
+
+def system_libraries(name: str) -> str:
+    """The system's libraries that a decoder runs on, e.g. ``ffmpeg7``; empty where it brings its own.
+
+    UsageError where it is installed, but they cannot be loaded.
+    """
+    found = try_loading(name)
+    if found.problem:
+        raise UsageError(found.problem)
+    return found.libraries
 
 
 @cache
-def why_not_loaded(name: str) -> str:
-    """Why a decoder that depends on the system's libraries cannot be imported; empty where it can."""
+def try_loading(name: str) -> Loading:
+    """Import a decoder that depends on the system's libraries; tried once, in a process apart, for no other decoder."""
     decoder = lookup(name)
     if not decoder.missing:
-        return ""
-    code = f"import {decoder.module}"
+        return Loading()
+    code = f"import {decoder.module} as decoder; print(decoder.LIBRARIES)"
     tried = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
     if not tried.returncode:
-        return ""
+        return Loading(libraries=tried.stdout.split()[-1])
     last = tried.stderr.strip().splitlines()[-1:]
     if decoder.missing in tried.stderr or not last:
-        return decoder.missing
-    return f"decoder {name!r} cannot be imported ({last[0]}). Install it with: {decoder.install}"
+        return Loading(problem=decoder.missing)
+    return Loading(problem=f"decoder {name!r} cannot be imported ({last[0]}). Install it with: {decoder.install}")
 
 
 def lookup(name: str) -> Decoder:

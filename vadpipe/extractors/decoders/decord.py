@@ -72,14 +72,14 @@ class DecordSource:
         if duration > job.max_duration_s:
             raise VideoTooLarge(
                 f"{job.path}: {duration / 3600:.1f} hours long, {job.max_duration_s / 3600:.1f} are allowed. "
-                "Cut it into pieces, or raise max_duration_s."
+                "Cut it into pieces, or allow more: --limit max_duration_s=SECONDS."
             )
         self._first = self._next(0)
         height, width = self._first.shape[:2]
         if height * width > job.max_pixels:
             raise VideoTooLarge(
                 f"{job.path}: {width} x {height} pixels, {job.max_pixels} are allowed in a frame. "
-                "Scale it down, or raise max_pixels."
+                "Scale it down, or allow more: --limit max_pixels=NUMBER."
             )
         self._sound = self._read_sound(duration) if job.audio_rate else np.zeros(0, np.float32)
         self.facts = Facts(

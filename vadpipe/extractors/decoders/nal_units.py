@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum
 
+from vadpipe.extractors.decoders.jpeg import stands_alone
+
 _H264_PICTURE_ONLY = frozenset({6, 9, 12})  # supplemental information, delimiter, filler: of this access unit alone
 _HEVC_PICTURE_ONLY = frozenset({35, 38, 39, 40})
 _HEVC_SUBLAYER_NON_REFERENCE = frozenset({0, 2, 4, 6, 8})  # TRAIL_N, TSA_N, STSA_N, RADL_N, RASL_N
@@ -43,6 +45,9 @@ _LAYER = 3
 
 _ANY_LAYER = 7 << _LAYER
 
+BORROWS = 1 << 6
+"""A packet that takes something from others that nobody knows, or changes how all later ones are read."""
+
 Classify = Callable[[memoryview], int]
 
 
@@ -51,8 +56,10 @@ def classifier(codec: str, extradata: bytes | None) -> Classify | None:
 
     What it gives becomes a kind in :func:`settle`, when all packets were seen.
     """
-    if codec in ("mjpeg", "prores"):  # every picture stands alone
+    if codec == "prores":  # every picture stands alone
         return lambda _packet: Kind.FRESH
+    if codec == "mjpeg":
+        return lambda packet: Kind.FRESH if stands_alone(bytes(packet)) else BORROWS
     header = extradata or b""
     if codec == "h264":
         size = (header[4] & 3) + 1 if len(header) > 4 and header[0] == 1 else 0
@@ -71,7 +78,11 @@ def settle(kinds: list[int]) -> list[int]:
     HEVC's sub-layer non-reference pictures are not referred to by pictures of their own temporal layer, and lower
     layers never refer to higher ones; but higher layers may refer to them. So they are disposable where no packet of
     the file lies on a higher layer (or is not understood). Nor is the picture order count of others derived from them.
+
+    Empty where one packet is :data:`BORROWS`: nothing is then known of any.
     """
+    if BORROWS in kinds:
+        return []
     highest = max((kind >> _LAYER for kind in kinds), default=0)
     if not highest:
         return kinds

@@ -111,7 +111,10 @@ class PyavSource:
     def _decode_or_start_again(self) -> Iterator[tuple[int, av.VideoFrame] | Sound]:
         """Leave packets out as planned; at the first sign of trouble decode all of them, from the start on.
 
-        So damage is seen, repaired and counted as if nothing had ever been left out; what was yielded is not repeated.
+        From then on damage is repaired and counted as if nothing had ever been left out; what was yielded is not
+        repeated. But the first sign has to be seen: damage in packets that are left out is not, so what is counted (and
+        whether the file is refused) depends on the frames that are asked for. Damage that the codec neither reports
+        nor marks may be repaired differently.
         """
         last_rank, sounds = -1, 0
         try:

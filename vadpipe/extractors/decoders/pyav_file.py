@@ -65,7 +65,7 @@ def check_size(job: Job, width: int, height: int) -> None:
     if width * height > job.max_pixels:
         raise VideoTooLarge(
             f"{job.path}: {width} x {height} pixels, {job.max_pixels} are allowed in a frame. "
-            "Scale it down, or raise max_pixels."
+            "Scale it down, or allow more: --limit max_pixels=NUMBER."
         )
 
 

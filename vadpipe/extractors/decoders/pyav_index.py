@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import cast
+from typing import Literal, cast
 
 import av
 import numpy as np
@@ -22,12 +22,15 @@ from numpy.typing import NDArray
 
 from vadpipe.errors import VideoTooLarge, VideoUnreadable
 from vadpipe.extractors.decoders import Job, Tally
-from vadpipe.extractors.decoders.nal_units import Kind, classifier, settle
+from vadpipe.extractors.decoders.nal_units import BORROWS, classifier, settle
 from vadpipe.extractors.decoders.pyav_file import data_packets, decode, open_file, video_stream
 from vadpipe.extractors.decoders.timeline import Timeline, of_timestamps
 
 _BROADCAST = frozenset({"mpegts", "mpeg"})
 _COUNTED_CODECS = frozenset({"vp8"})
+_RENEWING: tuple[Literal["new_extradata", "param_change"], ...] = ("new_extradata", "param_change")
+"""Side data of packets that change how the decoder reads what follows."""
+
 _REEL_BYTES = 24 * 1024**2
 """How much of a file is kept between the two passes, where that is all of it."""
 
@@ -45,7 +48,7 @@ class PacketIndex:
         True where packets are not enough: :func:`index_frames` has to look, or has looked, at decoded frames.
     order, kinds
         Timestamps of all packets in decoding order (None: hidden), and what each means for the others, see
-        :mod:`vadpipe.extractors.decoders.nal_units`; kinds are empty where packets are not looked into.
+        :mod:`vadpipe.extractors.decoders.nal_units`; kinds are empty where nothing may be left out.
     """
 
     pts: NDArray[np.int64]
@@ -150,7 +153,10 @@ def index_packets(job: Job, tally: Tally) -> tuple[PacketIndex, Reel]:
     for packet in reel.first_pass(stream, *container.streams.audio[: int(job.audio_rate > 0)]):
         if packet.stream_index == stream.index:
             seen.add(cast("av.Packet[VideoStream]", packet))
-            kinds.append(Kind.NEEDED if classify is None else classify(memoryview(packet)))
+            if classify is not None:
+                # Headers beside a packet replace those of the file, for all packets from here on.
+                renewed = seen.packets > 1 and any(map(packet.has_sidedata, _RENEWING))
+                kinds.append(BORROWS if renewed else classify(memoryview(packet)))
     if container.format.name.startswith("mov") and seen.packets < stream.frames:
         tally.missing_frames = stream.frames - seen.packets
         tally.warnings.append(f"the file ends early: {tally.missing_frames} of {stream.frames} frames are missing")
@@ -165,7 +171,7 @@ def index_packets(job: Job, tally: Tally) -> tuple[PacketIndex, Reel]:
         counted=counted,
         from_frames=counted or context.name in _COUNTED_CODECS,
         order=seen.order,
-        kinds=[] if classify is None else settle(kinds),
+        kinds=settle(kinds),
     )
     _check_duration(job, index)
     return index, reel.after_first_pass()
@@ -178,7 +184,7 @@ def _check_duration(job: Job, index: PacketIndex) -> None:
     if duration > job.max_duration_s:
         raise VideoTooLarge(
             f"{job.path}: {duration / 3600:.1f} hours long, {job.max_duration_s / 3600:.1f} are allowed. "
-            "Cut it into pieces, or raise max_duration_s."
+            "Cut it into pieces, or allow more: --limit max_duration_s=SECONDS."
         )
 
 

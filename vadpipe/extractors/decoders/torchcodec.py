@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from torchcodec import ffmpeg_major_version
 from torchcodec.decoders import ColorConverter, Demuxer
 
 from vadpipe.errors import VideoUnreadable
@@ -32,6 +33,10 @@ from vadpipe.extractors.decoders.torchcodec_index import (
     packets,
     said,
 )
+
+LIBRARIES = f"ffmpeg{ffmpeg_major_version}"
+"""FFmpeg's own version, of which torchcodec loads one build of itself: it fixes those of libavcodec (decoding),
+libswscale (colours) and libswresample (sound); 5, for example, is libavcodec 59, libswscale 6 and libswresample 4."""
 
 
 def open_source(job: Job) -> TorchcodecSource:

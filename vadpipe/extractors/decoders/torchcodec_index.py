@@ -38,8 +38,12 @@ _MAGIC = (
     (b"OggS", "ogg"),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
     (b"\x00\x00\x01\xba", "mpeg"),
-    (b"\x47", "mpegts"),
 )
+_TS_SYNC, _TS_PACKETS = 0x47, 3
+_TS_LAYOUTS = ((0, 188), (0, 204), (4, 192))
+"""Place of the first packet and bytes per packet, of which the first is the sync byte: transport stream as broadcast,
+with error correction, with four bytes of time before each packet (M2TS)."""
+_HEAD_BYTES = 204 * _TS_PACKETS
 
 
 class BeatingFile:
@@ -105,7 +109,7 @@ class FrameTable:
 def open_streams(job: Job) -> Streams:
     """Read the header; VideoUnreadable, VideoTooLarge."""
     with job.path.open("rb") as file:
-        container = _container(file.read(12))
+        container = _container(file.read(_HEAD_BYTES))
     if not container:
         raise VideoUnreadable(
             f"{job.path}: this container format is not opened, only MP4/MOV, Matroska/WebM, AVI, MPEG-TS and PS, FLV, "
@@ -129,7 +133,14 @@ def _container(head: bytes) -> str:
         return "mov"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "avi"
+    if any(_has_packets(head, *layout) for layout in _TS_LAYOUTS):
+        return "mpegts"
     return next((name for magic, name in _MAGIC if head.startswith(magic)), "")
+
+
+def _has_packets(head: bytes, first: int, size: int) -> bool:
+    syncs = head[first : first + size * _TS_PACKETS : size]  # one byte, which is a letter, says nothing
+    return len(syncs) == _TS_PACKETS and set(syncs) == {_TS_SYNC}
 
 
 def check_size(job: Job, width: int, height: int) -> None:
@@ -137,7 +148,7 @@ def check_size(job: Job, width: int, height: int) -> None:
     if width * height > job.max_pixels:
         raise VideoTooLarge(
             f"{job.path}: {width} x {height} pixels, {job.max_pixels} are allowed in a frame. "
-            "Scale it down, or raise max_pixels."
+            "Scale it down, or allow more: --limit max_pixels=NUMBER."
         )
 
 
@@ -220,6 +231,6 @@ def _checked(job: Job, table: FrameTable) -> FrameTable:
     if duration > job.max_duration_s:
         raise VideoTooLarge(
             f"{job.path}: {duration / 3600:.1f} hours long, {job.max_duration_s / 3600:.1f} are allowed. "
-            "Cut it into pieces, or raise max_duration_s."
+            "Cut it into pieces, or allow more: --limit max_duration_s=SECONDS."
         )
     return table

@@ -1,0 +1,68 @@
+"""What one video may cost: limits of a decoder, and how a user changes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from vadpipe.errors import UsageError
+
+_LARGEST = {"stall_s": 1e6}  # a longer wait in milliseconds is more than a poll takes
+_LARGEST_OF_ALL = 1e15
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one video may cost. On the command line: ``--limit NAME=VALUE``, see :func:`parse_limits`.
+
+    stall_s
+        Seconds without a sign of progress after which the decoder is killed.
+    memory_bytes
+        Address space of the decoder process.
+    max_pixels, max_duration_s
+        Width x height of a frame; length in seconds.
+    queue_slots
+        Frames (or pieces of sound) that may wait for the consumer.
+    max_corrupt_share
+        Share of the frames, 0 … 1, from which on a video with so many lost ones is refused.
+    """
+
+    stall_s: float = 60.0
+    memory_bytes: int = 6 * 1024**3
+    max_pixels: int = 7680 * 4320
+    max_duration_s: float = 48 * 3600.0
+    queue_slots: int = 32
+    max_corrupt_share: float = 0.10
+
+    def __post_init__(self) -> None:
+        numbers = (self.stall_s, self.memory_bytes, self.max_pixels, self.max_duration_s, self.queue_slots)
+        if not all(number > 0 for number in numbers) or not 0 < self.max_corrupt_share <= 1:
+            raise ValueError(f"limits must be positive, max_corrupt_share in (0, 1]: got {self}")
+
+
+def parse_limits(texts: Sequence[str]) -> Limits:
+    """Limits with some of them changed, each text being ``NAME=VALUE``; :class:`UsageError` for anything else."""
+    standard = Limits()
+    changed: dict[str, float] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or name not in Limits.__slots__:
+            known = ", ".join(f"{field.name}={getattr(standard, field.name):g}" for field in fields(Limits))
+            raise UsageError(f"--limit: got {text!r}, expected NAME=VALUE with one of (shown as they are) {known}")
+        if name in changed:
+            raise UsageError(f"--limit {text}: {name} was given twice")
+        changed[name] = _number(name, value, isinstance(getattr(standard, name), int))
+    return Limits(**changed)  # type: ignore[arg-type]  # whole numbers are int, see below
+
+
+def _number(name: str, text: str, whole: bool) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    largest = 1.0 if name == "max_corrupt_share" else _LARGEST.get(name, _LARGEST_OF_ALL)
+    if not 0 < number <= largest or (whole and number != int(number)):
+        kind = "a whole number" if whole else "a number"
+        raise UsageError(f"--limit {name}: got {text!r}, expected {kind} over 0, at most {largest:g}")
+    return int(number) if whole else number
