@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tests.extractors import painted_videos
 from tests.pipeline.mean_colour import MeanColour
 from vadpipe.errors import DecoderCrashed, UsageError, VadpipeError, VideoUnreadable
-from vadpipe.extractors import decoders, media
+from vadpipe.extractors import decoders, media, video_file
 from vadpipe.extractors.decoders import DECODERS, Decoder
 from vadpipe.extractors.weights import default_weights
 from vadpipe.pipeline import demo, extract_assemble, extract_readers, extract_run
@@ -65,7 +65,7 @@ def test_a_video_that_goes_before_it_is_stored_is_stored(tmp_path: Path, videos:
 def test_a_video_that_goes_before_it_is_opened_costs_itself(
     tmp_path: Path, videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true_check = media.check_file
+    true_check = video_file.check_file
 
     def check_file(path: Path) -> None:
         if path == videos["b"]:

@@ -184,6 +184,8 @@ def _of_file(path: Path) -> FeatureSource:
 def _of_folder(folder: Path) -> FeatureSource:
     crops: dict[str, dict[int, Path]] = {}
     for path in walk(folder, (".npy",), hidden=True):
+        if path.name.startswith("._"):
+            continue  # what macOS puts beside a file on other disks, under its name
         try:
             name = video_id(path)
         except DataError:
