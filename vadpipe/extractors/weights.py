@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vadpipe.errors import UsageError, WeightsError
-from vadpipe.extractors.state_file import read_tensors
+from vadpipe.extractors.state_file import read_tensors, require_whole
 from vadpipe.extractors.weights_cache import (
     cache_folder,
     check_digest,
@@ -196,6 +196,7 @@ def read_state(weights: Weights) -> dict[str, torch.Tensor]:
     if weights.path is None:
         raise ValueError(f"{weights.name} has no file to read")
     tensors = _read_tensors(weights.path, weights.sha256)
+    require_whole(weights.path, tensors)  # what follows copies them
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
