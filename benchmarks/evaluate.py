@@ -57,8 +57,14 @@ class Made:
             for copy in range(count)
             for one in self.videos
         ]
-        rest = (self.probabilities, self.truth, self.segments, self.labels)
-        return Made(videos, self.classes, *(part * count for part in rest))  # type: ignore[arg-type]
+        return Made(
+            videos,
+            self.classes,
+            self.probabilities * count,
+            self.truth * count,
+            self.segments * count,
+            self.labels * count,
+        )
 
 
 def main() -> None:
@@ -195,8 +201,9 @@ def _usual_way(made: Made, runs: Callable[[NDArray[np.bool_]], list[Span]]) -> l
     figures = [float(average_precision_score(truth, scores)), float(roc_auc_score(truth, scores))]
     for threshold in IOU_THRESHOLDS:
         precisions = [_usual_class(frames, made, column, threshold, runs) for column in range(len(made.classes))]
+        known = [value for value in precisions if value is not None]
         # one class without proposals makes it 0 for all
-        figures.append(0.0 if any(value is None for value in precisions) else float(np.mean(precisions)))  # type: ignore[arg-type]
+        figures.append(float(np.mean(known)) if len(known) == len(precisions) else 0.0)
     return figures
 
 

@@ -63,7 +63,7 @@ def _found(measure: Callable[[], str]) -> str:
     """What a section found out; whatever fails costs that section only, since the next machine may be far off."""
     try:
         return measure()
-    except Exception as error:
+    except Exception as error:  # whatever it is: it is shown whole and stands in the report
         traceback.print_exc()
         return f"not measured: {type(error).__name__}: {error}"
 

@@ -112,9 +112,15 @@ def made_inputs() -> HeadInputs:
         drawn = torch.randn(value.shape, generator=random)
         plain = 1.0 if name.endswith("weight") else 0.0
         state[name] = plain + 0.1 * drawn if value.ndim == 1 else drawn / value.shape[-1] ** 0.5
+    text = torch.randn(CLASSES, DIM, generator=random)
+    return HeadInputs(DIM, text, DIM, made_tokens(), TextTower.from_state(state))
+
+
+def made_tokens() -> torch.Tensor:
+    """(classes, 77) of the made-up names."""
     tokens = torch.zeros(CLASSES, 77, dtype=torch.int64)
     tokens[:, :4] = torch.tensor([[510, 5 + row, 9, 511] for row in range(CLASSES)])
-    return HeadInputs(DIM, torch.randn(CLASSES, DIM, generator=random), DIM, tokens, TextTower.from_state(state))
+    return tokens
 
 
 def settings(head: str, step: str) -> RunConfig:
@@ -133,7 +139,7 @@ def settings(head: str, step: str) -> RunConfig:
 def our_step(head: str, step: str, lengths: list[int], device: str) -> Stepper:
     """What takes our steps on such videos; the student's teacher is the audio-visual head, untrained."""
     config, inputs = settings(head, step), made_inputs()
-    videos = Videos(lengths, head.startswith("avadclip"), whole=config.train.micro_batch == 0)
+    videos: Any = Videos(lengths, head.startswith("avadclip"), whole=config.train.micro_batch == 0)  # for Bags
     torch.manual_seed(0)
     network = build_head(config, inputs).to(device).train()
     state = TrainState(network, torch.optim.AdamW(network.parameters(), lr=0.0), config.train, "")
@@ -141,8 +147,8 @@ def our_step(head: str, step: str, lengths: list[int], device: str) -> Stepper:
     if head == "avadclip_student":
         spec: Any = SimpleNamespace(digest="")
         trained: Any = SimpleNamespace(head=build_head(settings("avadclip", step), inputs).to(device), spec=spec)
-        teacher = Teacher(trained, videos, spec)  # type: ignore[arg-type]  # in memory
-    return Stepper(state, videos, config, 0, teacher=teacher)  # type: ignore[arg-type]  # in memory
+        teacher = Teacher(trained, videos, spec)
+    return Stepper(state, videos, config, 0, teacher=teacher)
 
 
 class UsualStep:
@@ -152,7 +158,7 @@ class UsualStep:
         kind: Any = UsualLecVad if head == "lec_vad" else UsualClip
         self.network = kind(like.state.head).to(device).train()
         self.teacher = None if like.teacher is None else kind(like.teacher.trained.head).to(device).eval()
-        self.videos, self.tokens = like.bags, made_inputs().tokens.to(device)  # type: ignore[union-attr]
+        self.videos, self.tokens = like.bags, made_tokens().to(device)
         trained = [value for value in self.network.parameters() if value.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=0.0)
         self.autocast = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16)
@@ -241,7 +247,8 @@ def check(head: str, lengths: list[int], device: str) -> None:
     lean, whole = (our_step(head, "float32 by length", few, device) for _ in range(2))
     for step, micro in ((lean, 2), (whole, 0)):
         step.config = replace(step.config, train=replace(step.config.train, micro_batch=micro))
-    whole.bags.whole = True  # type: ignore[attr-defined]
+    padded: Any = whole.bags  # Videos, which Stepper knows as Bags
+    padded.whole = True
     compare(f"{head} by length", whole.step(every, 0.0), lean.step(every, 0.0), 1e-4)
 
 

@@ -172,7 +172,7 @@ def atomic_write(path: Path, content: bytes) -> None:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(temporary, path)  # noqa: PTH105
+        os.replace(temporary, path)  # noqa: PTH105  # the atomic step deserves its own name
         sync_folder(path.parent)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {disk_reason(error)}") from error

@@ -11,6 +11,7 @@ import pytest
 
 from tests.datasets import real
 from tests.datasets.real import CCTV, UCF, XD
+from tests.refused_arrays import save_pickled
 from vadpipe.datasets.ground_truth import read_truth
 from vadpipe.datasets.lists import list_lengths, read_list
 from vadpipe.errors import DataError, UnknownVideos, UsageError
@@ -263,7 +264,7 @@ def test_segments_that_are_wrong(tmp_path: Path, segments: list[object], names: 
     for name, items in (("gt_segment.npy", segments), ("gt_label.npy", names)):
         array = np.empty(len(items), object)
         array[:] = items
-        np.save(tmp_path / name, array, allow_pickle=True)
+        save_pickled(tmp_path / name, array)
     (tmp_path / "order").write_text("a\n")
     with pytest.raises(DataError, match=message):
         read_truth(tmp_path / "gt_segment.npy", RECORDS, {"a": TimeGrid(Fraction(10), 8)}, None, tmp_path / "order")

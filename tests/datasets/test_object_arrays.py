@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.datasets.real import CCTV, UCF, XD, unpack
+from tests.refused_arrays import save_pickled
 from vadpipe.datasets.object_arrays import is_object_array, read_object_array
 from vadpipe.errors import DataError, UsageError
 
@@ -28,7 +29,7 @@ def saved(items: list[Any], protocol: int | None = None) -> bytes:
     array[:] = items
     if protocol is None:
         stream = io.BytesIO()
-        np.save(stream, array, allow_pickle=True)
+        save_pickled(stream, array)
         return stream.getvalue()
     header = HEADER.replace(b"(1,)", b"(%d,)" % len(items))
     return header + pickle.dumps(array, protocol)

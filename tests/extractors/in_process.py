@@ -20,7 +20,8 @@ class InProcess:
         self._arrays: deque[NDArray[Any]] = deque()
         self._error: VideoError | None = None
         try:
-            decode_child.serve(self, request)  # type: ignore[arg-type]
+            link: Any = self  # a Link, as far as the child uses one
+            decode_child.serve(link, request)
         except VideoError as error:
             self._error = error
 

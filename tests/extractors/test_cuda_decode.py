@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import need_decoder
 from tests.extractors.in_process import InProcess
 from tests.extractors.painted_videos import damage, read, write, write_cut
 from tests.extractors.test_media_conformance import VARYING
@@ -27,10 +28,7 @@ def torchcodec_in_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _torchcodec() -> None:
-    try:
-        media.decoder_version("torchcodec")
-    except UsageError as error:
-        pytest.skip(str(error))
+    need_decoder("torchcodec")
 
 
 def rows_of(path: Path, request: Request, limits: Limits | None = None) -> tuple[list[DeviceRow], MediaReport]:

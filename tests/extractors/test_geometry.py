@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from vadpipe.errors import UsageError
@@ -158,8 +159,7 @@ def test_crops_are_the_fields(count: int, lead: tuple[int, ...], kind: str) -> N
     assert got.shape == (count, *lead, 224, 224, 3)
     assert geometry.crops(name) == count
     np.testing.assert_array_equal(got, wanted)
-    tensors = pytest.importorskip("torch")
-    np.testing.assert_array_equal(geometry.cut(tensors.from_numpy(images), name).numpy(), wanted)
+    np.testing.assert_array_equal(geometry.cut(torch.from_numpy(images), name).numpy(), wanted)
 
 
 @pytest.mark.parametrize("name", sorted(geometry.GEOMETRIES))

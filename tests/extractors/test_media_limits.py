@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -68,6 +69,7 @@ class Traces:
 
 @pytest.fixture
 def leaves_nothing() -> Iterator[None]:
+    gc.collect()  # files that decoders of earlier tests, in this process, still hold
     before = Traces.now()
     yield
     assert Traces.now() == before

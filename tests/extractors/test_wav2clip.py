@@ -116,7 +116,7 @@ def test_other_items_are_refused(encoder: Wav2Clip, items: NDArray[Any]) -> None
         encoder.encode(items)
 
 
-@pytest.mark.skipif(not cpu_computes_bfloat16(), reason="this processor would emulate bfloat16")
+@pytest.mark.skipif(not cpu_computes_bfloat16(), reason="the encoder refuses bfloat16 on a processor that has none")
 def test_bfloat16_is_close(weights_file: Path, windows: FloatArray, golden: dict[str, NDArray[Any]]) -> None:
     rows = Wav2Clip(weights=str(weights_file), batch_size=4, dtype="bfloat16").encode(windows)
     wanted = golden["embedding_each_alone"]

@@ -41,7 +41,8 @@ def golden_head(kind: str) -> Any:
     released, described = RELEASED[kind], json.loads((FILES / f"{KINDS[kind]}.json").read_text())
     config = released.config("clip", "sound" if released.uses_audio else "")
     if released.uses_audio:
-        config = replace(config, model=replace(config.model, audio_dropout=0.0))  # type: ignore[type-var]
+        model: Any = config.model  # of a head with sound
+        config = replace(config, model=replace(model, audio_dropout=0.0))
     tokens, text = torch.from_numpy(tokenize(described["classes"])), torch.zeros(len(described["classes"]), 512)
     state, audio_dim = golden(kind), 512 if released.uses_audio else 0
     with torch.device("meta"):

@@ -45,21 +45,18 @@ def test_every_released_name_has_its_place(kind: str) -> None:
 
 
 def test_kinds_say_what_no_file_shows() -> None:
-    seen = {
+    seen: dict[str, tuple[Any, int]] = {
         name: (kind.config("clip", "sound" if kind.uses_audio else "").model, len(kind.classes))
         for name, kind in RELEASED.items()
     }
-    told: dict[str, tuple[Any, ...]] = {
-        name: (model.layers, model.window, model.score, classes)  # type: ignore[attr-defined]
-        for name, (model, classes) in seen.items()
-    }
+    told = {name: (model.layers, model.window, model.score, classes) for name, (model, classes) in seen.items()}
     assert told == {
         "vadclip_ucf": (2, 8, "binary", 14),
         "vadclip_xd": (1, 64, "alignment", 7),
         "avadclip_xd_teacher": (2, 4, "alignment", 7),
         "avadclip_xd_student": (1, 64, "alignment", 7),
     }
-    assert all(model.padding == "released" for model, _ in seen.values())  # type: ignore[attr-defined]
+    assert all(model.padding == "released" for model, _ in seen.values())
     assert [name for name, kind in RELEASED.items() if kind.uses_audio] == ["avadclip_xd_teacher"]
 
 

@@ -33,7 +33,8 @@ def make(name: str) -> tuple[Any, HeadInputs]:
     small = small_inputs()
     inputs = HeadInputs(DIM, TEXT, DIM, small.tokens, small.tower)
     config = small_config(name, zero_init=False, **SETTINGS[name])
-    model: Any = replace(config.model, max_snippets=SNIPPETS)  # type: ignore[type-var]  # all are dataclasses
+    of_head: Any = config.model  # a dataclass, whichever head's
+    model = replace(of_head, max_snippets=SNIPPETS)
     config = replace(config, model=model, detect=replace(config.detect, window=SNIPPETS))
     torch.manual_seed(0)
     head = build_head(config, inputs)

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.datasets.real import CCTV, UCF, XD
+from tests.refused_arrays import save_pickled
 from vadpipe.cli import cli
 from vadpipe.datasets.lists import read_list
 from vadpipe.errors import UsageError
@@ -77,7 +78,7 @@ def test_every_kind_of_finding_by_name(tmp_path: Path) -> None:
     np.save(folder / "g.npy", np.zeros((2, 3), np.int64))
     np.save(folder / "h.npy", np.zeros((0, 3), np.float32))
     (folder / "i.npy").symlink_to(folder / "nothing.npy")
-    np.save(folder / "j.npy", np.array([{}]), allow_pickle=True)
+    save_pickled(folder / "j.npy", np.array([{}]))
     rows = [f"{name}.npy,theft" for name in ("a__0", "a__1", "a__2", "b__0", "c", "d", "e", "g", "h", "i", "j", "gone")]
     check = check_data("folder", folder, [listing(tmp_path, *rows)])
     reasons = check.unreadable

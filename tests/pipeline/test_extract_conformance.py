@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from tests.extractors import painted_videos
-from tests.extractors.conftest import suit_the_decoder  # noqa: F401  # looks at the parameter ``decoder``
 from tests.pipeline.mean_colour import MeanColour
-from vadpipe.extractors import EXTRACTORS, create
+from vadpipe.extractors import EXTRACTORS, Extractor, create
 from vadpipe.extractors.compute import cpu_computes_bfloat16
 from vadpipe.pipeline.extract import Extracted, ExtractOptions, extract_tracks
 from vadpipe.sound import PRESENT
@@ -20,8 +19,8 @@ DECODERS = ("pyav", "decord", "torchcodec")
 DTYPE = "bfloat16" if cpu_computes_bfloat16() else "float32"
 
 
-def tracks_of(path: Path, decoder: str, *extractors: object, jobs: int = 1) -> tuple[FeatureTrack, ...]:
-    (result,) = extract_tracks([path], extractors, ExtractOptions(decoder=decoder, jobs=jobs))  # type: ignore[arg-type]
+def tracks_of(path: Path, decoder: str, *extractors: Extractor, jobs: int = 1) -> tuple[FeatureTrack, ...]:
+    (result,) = extract_tracks([path], extractors, ExtractOptions(decoder=decoder, jobs=jobs))
     assert isinstance(result, Extracted), result
     return result.tracks
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.conftest import need_decoder
 from tests.extractors import painted_videos
 from tests.pipeline.mean_colour import MeanColour
 from vadpipe.errors import UsageError
@@ -242,11 +243,7 @@ def test_sound_alone_needs_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_pictures_of_a_device_go_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The path of ``--decode-device cuda``, with the decoder told to stay on the CPU."""
-    try:
-        media.decoder_version("torchcodec")
-        import torchcodec.decoders  # noqa: F401  # needs FFmpeg's libraries
-    except (UsageError, ImportError, OSError, RuntimeError) as error:
-        pytest.skip(str(error))
+    need_decoder("torchcodec")
     true_open = cuda_decode.open_device
     monkeypatch.setattr(
         cuda_decode, "open_device", lambda path, request, device, limits: true_open(path, request, "cpu", limits)

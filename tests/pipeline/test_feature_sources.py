@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.pipeline.stored_features import CLIP, OTHER_DECODER, SOUND, put, values
+from tests.refused_arrays import save_pickled
 from vadpipe.errors import DataError, TrackDamaged, UsageError, VadpipeError
 from vadpipe.pipeline.feature_sources import open_source, stored_folders
 from vadpipe.store import FeatureStore, safe_name
@@ -82,7 +83,7 @@ def test_single_files(tmp_path: Path) -> None:
 
 
 def test_nothing_that_could_run_code_is_opened(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
+    save_pickled(tmp_path / "a.npy", np.array([{}]))
     with pytest.raises(DataError, match="pickle"):
         open_source(tmp_path).read("a")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.refused_arrays import save_pickled
 from vadpipe.datasets.npy import open_array
 from vadpipe.errors import DataError, UsageError
 from vadpipe.pipeline.npy_file import MAX_BYTES, read_header, read_npy
@@ -40,7 +41,7 @@ class Bomb:
 
 def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     path, mark = tmp_path / "a.npy", tmp_path / "mark"
-    np.save(path, np.array([[Bomb(mark)]], dtype=object), allow_pickle=True)
+    save_pickled(path, np.array([[Bomb(mark)]]))
     with pytest.raises(DataError, match="pickle"):
         read_npy(path)
     assert not mark.exists()

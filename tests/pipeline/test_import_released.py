@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.extractors import painted_videos
+from tests.refused_arrays import save_pickled
 from vadpipe.errors import DataError, UsageError
 from vadpipe.manifest import VideoRecord, read_manifest
 from vadpipe.pipeline.import_released import ReleasedRequest, ReleasedSummary, import_released
@@ -43,10 +45,10 @@ def xd_list(path: Path, videos: Sequence[str], numbers: Sequence[int] = range(10
 
 
 def load(
-    folder: Path, dataset: str, lists: Sequence[str], **options: object
+    folder: Path, dataset: str, lists: Sequence[str], **options: Any
 ) -> tuple[ReleasedSummary, FeatureStore, dict[str, VideoRecord]]:
     store = FeatureStore(folder / "features")
-    request = ReleasedRequest(dataset, tuple(lists), folder / "root", **options)  # type: ignore[arg-type]
+    request = ReleasedRequest(dataset, tuple(lists), folder / "root", **options)
     summary = import_released(request, store)
     return summary, store, {record.id: record for record in read_manifest(summary.manifest)}
 
@@ -151,7 +153,7 @@ def test_files_that_are_there_twice_or_unusable_cost_their_video(tmp_path: Path)
     feature(root / "a", f"{names[1]}__1.npy", rows=4)
     feature(root / "a", f"{names[2]}__1.npy", columns=5)
     feature(root / "a", f"{names[3]}__0.npy", np.inf)
-    np.save(root / "a" / f"{names[4]}__1.npy", np.array([[{}]]), allow_pickle=True)
+    save_pickled(root / "a" / f"{names[4]}__1.npy", np.array([[{}]]))
     summary, store, _ = load(tmp_path, "xd_violence", [xd_list(tmp_path / "a.csv", names, [0, 1])], crops="all")
     (part,) = summary.streams
     assert part.done == names[5:]

@@ -17,7 +17,7 @@ from tests.pipeline.planted import CLASSES, SPEC, plant, plant_audio
 from vadpipe.cli import cli
 from vadpipe.config import RunConfig
 from vadpipe.errors import UsageError
-from vadpipe.manifest import write_manifest
+from vadpipe.manifest import VideoRecord, write_manifest
 from vadpipe.models.checkpoint import load_head
 from vadpipe.pipeline import train_grid, train_run
 from vadpipe.pipeline.bags import Bags
@@ -63,8 +63,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def prepared(data: TrainingData, _device: str) -> Prepared:
-    def bags(records: Sequence[object]) -> Bags:
-        return Bags(data.store, data.spec, records, CLASSES, audio_spec=data.audio_spec)  # type: ignore[arg-type]
+    def bags(records: Sequence[VideoRecord]) -> Bags:
+        return Bags(data.store, data.spec, records, CLASSES, audio_spec=data.audio_spec)
 
     teacher = None
     if data.teacher is not None:

@@ -18,7 +18,7 @@ from open_clip.transformer import QuickGELU
 from vadpipe.errors import UsageError, WeightsError
 from vadpipe.extractors import Needs
 from vadpipe.extractors.batches import crop_geometry, picture_rows, picture_spec
-from vadpipe.extractors.compute import checked_batch_size, checked_device, checked_dtype, keep_freed_blocks
+from vadpipe.extractors.compute import checked_compute
 from vadpipe.extractors.untrained import random_values, state_sha256
 from vadpipe.extractors.weights import Weights, accept, read_state, resolve
 from vadpipe.spec import FeatureSpec
@@ -69,17 +69,13 @@ class ClipVitB16:
     ) -> None:
         self.needs = Needs(geometry=crop_geometry(crops, GEOMETRY, "clip-stretch256x340"))
         self.dtype = dtype
-        self._device = checked_device(device)
-        self.batch_size = checked_batch_size(batch_size, 32 if self._device.type == "cpu" else 256)
-        self._image_dtype = checked_dtype(dtype, self._device)
+        self._device, self._image_dtype, self.batch_size = checked_compute(device, dtype, batch_size, cpu=32, cuda=256)
         self._network = _skeleton()
         self._shapes = {name: tuple(value.shape) for name, value in self._network.state_dict().items()}
         self._weights = resolve(weights, seed=seed)
         self._file_state = {} if self._weights.is_random else _file_state(self._weights, self._shapes)
         self._random_sha256 = ""
         self._loaded: set[str] = set()
-        if self._device.type == "cpu":
-            keep_freed_blocks()
 
     def spec(
         self, frames_per_snippet: int, decoder: str, decoder_version: str, decode_device: str = "cpu"

@@ -13,6 +13,24 @@ from vadpipe.errors import UsageError
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
+def checked_compute(
+    device: str, dtype: str, batch_size: int | None, *, cpu: int, cuda: int
+) -> tuple[torch.device, torch.dtype, int]:
+    """Device, dtype and batch size of an encoder; ``cpu`` or ``cuda`` is the batch size where none is given.
+
+    On a CPU it calls :func:`keep_freed_blocks`. :class:`UsageError` for what this machine lacks, and for a batch size
+    below 1.
+    """
+    found = checked_device(device)
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"batch_size: got {batch_size}, expected at least 1")
+    number_type = checked_dtype(dtype, found)
+    if found.type == "cpu":
+        keep_freed_blocks()
+    default = cpu if found.type == "cpu" else cuda
+    return found, number_type, default if batch_size is None else batch_size
+
+
 def checked_device(device: str) -> torch.device:
     """``cpu``, ``cuda`` or ``cuda:1`` as a torch device; :class:`UsageError` where this machine has no such thing."""
     try:
@@ -39,13 +57,6 @@ def checked_dtype(dtype: str, device: torch.device) -> torch.dtype:
             "slower than float32: use float32"
         )
     return _DTYPES[dtype]
-
-
-def checked_batch_size(batch_size: int | None, default: int) -> int:
-    """``batch_size``, or ``default`` where it is None; :class:`UsageError` below 1."""
-    if batch_size is not None and batch_size < 1:
-        raise UsageError(f"batch_size: got {batch_size}, expected at least 1")
-    return default if batch_size is None else batch_size
 
 
 def cpu_computes_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

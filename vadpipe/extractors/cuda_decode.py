@@ -97,7 +97,7 @@ class DeviceReader:
         try:
             self.clip, self.grid = self._child.clip, self._child.grid
             self._begin()
-        except BaseException:
+        except BaseException:  # an interrupt too: no child is left behind
             self._child.__exit__(None, None, None)
             raise
         return self

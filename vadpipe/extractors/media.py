@@ -195,7 +195,7 @@ class MediaReader:
             if self._killed:  # while the child was being started
                 self._child.kill()
             self._begin(self._child)
-        except BaseException:
+        except BaseException:  # an interrupt too: no child is left behind
             self._child.close()
             raise
         return self

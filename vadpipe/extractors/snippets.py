@@ -17,7 +17,7 @@ from torch import nn
 from vadpipe.errors import UsageError
 from vadpipe.extractors import Needs
 from vadpipe.extractors.batches import crop_geometry, picture_rows, picture_spec
-from vadpipe.extractors.compute import checked_batch_size, checked_device, checked_dtype, keep_freed_blocks
+from vadpipe.extractors.compute import checked_compute
 from vadpipe.extractors.untrained import mirrored_values, state_sha256
 from vadpipe.extractors.weights import accept, read_state, resolve
 from vadpipe.spec import FeatureSpec
@@ -90,9 +90,7 @@ class SnippetEncoder:
         self.network = network
         self.needs = Needs(geometry=crop_geometry(crops, network.geometry), frames=FRAMES)
         self.dtype = dtype
-        self._device = checked_device(device)
-        self._dtype = checked_dtype(dtype, self._device)
-        self.batch_size = checked_batch_size(batch_size, 4 if self._device.type == "cpu" else 32)
+        self._device, self._dtype, self.batch_size = checked_compute(device, dtype, batch_size, cpu=4, cuda=32)
         with torch.device("meta"):
             self._module = network.build().eval()
         self._shapes = {name: tuple(value.shape) for name, value in _parameters(self._module)}
@@ -100,8 +98,6 @@ class SnippetEncoder:
         self._file_state = {} if self._weights.is_random else self._read()
         self._random_sha256 = ""
         self._loaded = False
-        if self._device.type == "cpu":
-            keep_freed_blocks()
 
     def spec(
         self, frames_per_snippet: int, decoder: str, decoder_version: str, decode_device: str = "cpu"

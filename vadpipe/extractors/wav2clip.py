@@ -20,7 +20,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from vadpipe.errors import UsageError
 from vadpipe.extractors import Needs
 from vadpipe.extractors.batches import CROPS, item_rows
-from vadpipe.extractors.compute import checked_batch_size, checked_device, checked_dtype, keep_freed_blocks
+from vadpipe.extractors.compute import checked_compute
 from vadpipe.extractors.untrained import mirrored_values, state_sha256
 from vadpipe.extractors.weights import Weights, accept, read_state, resolve
 from vadpipe.spec import FeatureSpec
@@ -117,9 +117,7 @@ class Wav2Clip:
         if crops not in CROPS:
             raise UsageError(f"crops: got {crops!r}, expected one of {', '.join(CROPS)}")
         self.dtype = dtype
-        self._device = checked_device(device)
-        self.batch_size = checked_batch_size(batch_size, 16 if self._device.type == "cpu" else 256)
-        self._dtype = checked_dtype(dtype, self._device)
+        self._device, self._dtype, self.batch_size = checked_compute(device, dtype, batch_size, cpu=16, cuda=256)
         with torch.device("meta"):
             self.network = Wav2ClipNetwork().eval()
         self._weights = resolve(weights, seed=seed)
@@ -128,8 +126,6 @@ class Wav2Clip:
             (name, value.numpy()) for name, value in state.items() if value.is_floating_point()
         )
         self._load(state)
-        if self._device.type == "cpu":
-            keep_freed_blocks()
 
     def spec(
         self,

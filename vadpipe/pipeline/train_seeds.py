@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,8 @@ def train_seeds(
         results[seed] = train_run(
             own,
             device,
-            None if on_epoch is None else lambda row, seed=seed: on_epoch(seed, row),  # type: ignore[misc]
-            on_step=None if on_step is None else lambda done, seed=seed: on_step(seed, done),  # type: ignore[misc]
+            None if on_epoch is None else partial(on_epoch, seed),
+            on_step=None if on_step is None else partial(on_step, seed),
             prepared=prepared,
             ranks=ranks,
             board=board,

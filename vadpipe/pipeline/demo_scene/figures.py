@@ -37,11 +37,9 @@ class Look:
     def random(cls, rng: np.random.Generator) -> Look:
         """Draw one from everyday colours."""
         pick = rng.integers
-        return cls(
-            _SKINS[pick(len(_SKINS))],
-            _CLOTHES[pick(len(_CLOTHES))],
-            tuple(c // 2 for c in _CLOTHES[pick(9)]),  # type: ignore[arg-type]
-        )
+        skin, top = _SKINS[pick(len(_SKINS))], _CLOTHES[pick(len(_CLOTHES))]
+        red, green, blue = _CLOTHES[pick(len(_CLOTHES))]
+        return cls(skin, top, (red // 2, green // 2, blue // 2))
 
 
 @dataclass(frozen=True, slots=True)
