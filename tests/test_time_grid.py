@@ -187,3 +187,9 @@ def test_edges_are_where_snippets_begin_and_the_last_ends(grid: TimeGrid) -> Non
 
 def test_edges_of_no_frames_are_the_start() -> None:
     assert TimeGrid(NTSC, 0).edges_s().tolist() == [0.0]
+
+
+@settings(deadline=None)
+@given(grids())
+def test_starts_are_the_second_of_every_frame(grid: TimeGrid) -> None:
+    assert grid.starts_s().tolist() == [grid.second_of(frame) for frame in range(grid.num_frames)]

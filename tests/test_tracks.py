@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vadpipe.detection import Detection
 from vadpipe.spec import FeatureSpec
-from vadpipe.tracks import Detection, FeatureTrack, Interval, ScoreTrack, TimeGrid, VideoClip
+from vadpipe.tracks import FeatureTrack, Interval, ScoreTrack, TimeGrid, VideoClip
 
 NTSC = Fraction(30000, 1001)
 

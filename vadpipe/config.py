@@ -107,20 +107,35 @@ class DetectConfig:
 
     r_cls, r_ano
         Thresholds on a category's video-level activation and on a snippet's class probability (at least 1 / classes).
+    leave
+        Hysteresis: an interval starts where r_ano is passed and goes on while the score is over ``leave * r_ano``.
+    merge_gap_s, min_length_s
+        Intervals of one category that lie closer are joined; then shorter ones are dropped. Seconds.
     nms_iou
-        Temporal NMS within a category. window: snippets scored at once.
+        Temporal NMS within a category.
+    window, overlap
+        Snippets scored at once; snippets that neighbouring windows share (at most half a window), where their scores
+        are blended. ``evaluate`` and ``report`` score without overlap, as the papers do.
     """
 
     r_cls: float = 0.1
     r_ano: float = 0.2
+    leave: float = 1.0
+    merge_gap_s: float = 0.0
+    min_length_s: float = 0.0
     nms_iou: float = 0.5
     window: int = 256
+    overlap: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("r_cls", "r_ano", "nms_iou"):
+        for name in ("r_cls", "r_ano", "leave", "nms_iou"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"detect.{name}: got {value}, expected 0 … 1")
+        for name in ("merge_gap_s", "min_length_s"):
+            value = getattr(self, name)
+            require(0 <= value < float("inf"), f"detect.{name}: got {value}, expected seconds, 0 or more")
         require(self.window >= 1, "detect.window must be at least 1")
+        require(self.overlap >= 0, f"detect.overlap: got {self.overlap}, expected 0 or more snippets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,16 +235,19 @@ def _convert(value: Any, hint: Any, key: str) -> Any:
     return value
 
 
+def read_values(path: Path) -> dict[str, Any]:
+    """What a TOML file says, unchecked."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"config file {path} does not exist") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"config file {path}: {error}") from error
+
+
 def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
     """Read a TOML file (or nothing) and apply ``a.b=c`` overrides, each value in TOML's notation or a bare word."""
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UsageError(f"config file {path} does not exist") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"config file {path}: {error}") from error
+    values = {} if path is None else read_values(path)
     for override in overrides:
         _apply(values, override)
     return run_config(values)

@@ -6,7 +6,7 @@ Legend: T snippets, N frames, D feature columns, C classes including ``normal`` 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -95,6 +95,13 @@ class TimeGrid:
     def edges_s(self) -> NDArray[np.float64]:
         """(T + 1,) seconds: the start of every snippet and the video's end, as :meth:`second_of` has them."""
         return np.array(self.boundaries_s or [self.second_of(frame) for frame in self._boundary_frames().tolist()])
+
+    def starts_s(self) -> NDArray[np.float64]:
+        """(N,) seconds: the start of every frame, as :meth:`second_of` has it."""
+        frames = np.arange(self.num_frames, dtype=np.int64)
+        if self.boundaries_s:
+            return np.interp(frames, self._boundary_frames(), self.boundaries_s)
+        return frames * self.fps.denominator / self.fps.numerator
 
     def frame_at(self, second: float) -> int:
         """Frame that is shown at ``second``, clipped to [0, num_frames]; inverse of :meth:`second_of`."""
@@ -217,12 +224,15 @@ class ScoreTrack:
         (T, C) float32, class probabilities; column 0 is ``normal``.
     labels
         The C class names, ``normal`` first.
+    zero_shot
+        Those that the head was not trained on. Each of their columns is a probability against the trained ones alone.
     """
 
     anomaly: FloatArray
     categories: FloatArray
     labels: tuple[str, ...]
     grid: TimeGrid
+    zero_shot: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         rows = self.grid.num_snippets
@@ -233,10 +243,19 @@ class ScoreTrack:
             )
         if not self.labels or self.labels[0] != NORMAL:
             raise ValueError(f"labels: got {self.labels}, expected {NORMAL!r} first")
+        if not self.zero_shot <= set(self.labels[1:]):
+            raise ValueError(f"zero_shot: got {sorted(self.zero_shot)}, expected labels other than {NORMAL!r}")
         if not (np.isfinite(self.anomaly).all() and np.isfinite(self.categories).all()):
             raise ValueError("scores hold NaN or infinity")
         if ((self.anomaly < 0) | (self.anomaly > 1)).any():
             raise ValueError(f"scores: got {self.anomaly.min()} … {self.anomaly.max()}, expected anomaly in [0, 1]")
+
+    def even_share(self, category: str) -> float:
+        """Probability that a category has to pass, whatever the settings: 1 / trained classes, own ones aside.
+
+        For an own category it is 1/2: its text has to say more than ``normal`` and the trained classes together.
+        """
+        return 1 / 2 if category in self.zero_shot else 1 / (len(self.labels) - len(self.zero_shot))
 
     def per_frame(self) -> FloatArray:
         """(N,) anomaly score of every frame."""
@@ -274,27 +293,3 @@ class Interval:
         overlap = max(min(self.end_frame, other.end_frame) - max(self.start_frame, other.start_frame), 0)
         union = (self.end_frame - self.start_frame) + (other.end_frame - other.start_frame) - overlap
         return overlap / union
-
-
-@dataclass(frozen=True, slots=True)
-class AudioUse:
-    """Whether a video's sound counted in its scores, and why or why not."""
-
-    used: bool = False
-    reason: str = "the head uses video only"
-
-
-@dataclass(frozen=True, slots=True)
-class Detection:
-    """The result for one video: facts, intervals sorted by start, scores, and where they come from.
-
-    params: settings by which the head that scored it turned scores into intervals.
-    """
-
-    clip: VideoClip
-    intervals: tuple[Interval, ...]
-    scores: ScoreTrack
-    provenance: dict[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    audio: AudioUse = AudioUse()
-    params: dict[str, Any] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from tests.pipeline.mean_colour import MeanColour
 from tests.pipeline.planted import AUDIO_SPEC, CLASSES, SPEC, Planted, plant, plant_audio
 from tests.pipeline.test_detect_audio import FRAMES, LABELS, SOUND, head, student, teacher
 from tests.pipeline.test_detect_audio import SPEC as SEEN
+from vadpipe.detection import Detection
 from vadpipe.errors import DataError, UsageError, VideoError
 from vadpipe.head_config import AVadClipConfig
 from vadpipe.manifest import VideoRecord
@@ -29,7 +30,7 @@ from vadpipe.pipeline.train_data import TrainRequest, _without_sound, find_train
 from vadpipe.sound import ABSENT, PRESENT, SILENT, UNDECODABLE
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
-from vadpipe.tracks import Detection, FeatureTrack, FloatArray, TimeGrid, VideoClip
+from vadpipe.tracks import FeatureTrack, FloatArray, TimeGrid, VideoClip
 
 
 def sound_track(
