@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,15 +144,19 @@ def serve(link: Link, request: dict[str, Any]) -> None:
     )
 
 
-def main(control_fd: int, memory_fd: int, life_fd: int) -> None:
-    """Run one request and end the process, without the libraries' own clean-up (decord's may crash)."""
+def main(fds: Sequence[str], answer: Callable[[Link, dict[str, Any]], None] = serve) -> None:
+    """Answer one request and end the process, without the libraries' own clean-up (decord's may crash).
+
+    ``fds`` are the descriptors that the command line names: control, memory, life.
+    """
+    control_fd, memory_fd, life_fd = map(int, fds)
     die_with_parent(life_fd)
     link = Link(control_fd, memory_fd)
     request = decode(link.wait_line())
     link.set_alarm(request["stall_s"])
     limit_memory(request["memory_bytes"])
     try:
-        serve(link, request)
+        answer(link, request)
     except (VideoError, UsageError) as error:
         link.send(t="error", kind=type(error).__name__, text=str(error))
     except MemoryError:
@@ -164,4 +168,4 @@ def main(control_fd: int, memory_fd: int, life_fd: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:4]))
+    main(sys.argv[1:4])

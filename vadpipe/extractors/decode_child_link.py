@@ -65,10 +65,10 @@ class Link:
         self._free = slots
 
     def wait_line(self) -> bytes:
-        """One line from the parent."""
+        """One line from the parent, which sends nothing behind a line before it was answered."""
         line = b""
         while not line.endswith(b"\n"):
-            line += self._wait(1)
+            line += self._wait(1 << 16)
         return line
 
     def hand_over(self, data: NDArray[Any], **message: Any) -> None:

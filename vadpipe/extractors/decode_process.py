@@ -25,10 +25,10 @@ _MEMORY_WORDS = ("bad_alloc", "cannot allocate memory", "memoryerror", "out of m
 class DecodeProcess:
     """A running decoder child. :meth:`close` must be called; it kills the child where it still runs.
 
-    Not for use by several threads at once; different threads may have a child each.
+    ``module`` is what the child runs. Not for use by several threads at once; different threads may have a child each.
     """
 
-    def __init__(self, request: dict[str, Any]) -> None:
+    def __init__(self, request: dict[str, Any], module: str = "vadpipe.extractors.decode_child") -> None:
         self._path = request["path"]
         self._stall_s = float(request["stall_s"])
         self._memory_bytes = int(request["memory_bytes"])
@@ -36,7 +36,7 @@ class DecodeProcess:
         self._chatter = b""
         self._ring: Ring | None = None
         self._fds: set[int] = set()
-        self._process = self._start()
+        self._process = self._start(module)
         self._send(encode(request))
 
     def receive(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class DecodeProcess:
             self._ring.close()
             self._ring = None
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self, module: str) -> subprocess.Popen[bytes]:
         self._memory = self._own(anonymous_file())
         self._control, control_child = map(self._own, os.pipe())
         self._stderr, stderr_child = map(self._own, os.pipe())
@@ -105,7 +105,7 @@ class DecodeProcess:
         given = (control_child, self._memory, life_child)
         try:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "vadpipe.extractors.decode_child", *map(str, given)],
+                [sys.executable, "-P", "-m", module, *map(str, given)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr_child,

@@ -80,6 +80,8 @@ def data_packets(container: InputContainer, *streams: av.stream.Stream) -> Itera
                     yield packet
         except av.error.InvalidDataError:
             failures += 1
+        except IndexError:  # PyAV 18, at the end of a file in which streams appear midway that it has not counted
+            return
         else:
             return
 

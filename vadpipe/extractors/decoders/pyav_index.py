@@ -26,7 +26,7 @@ from vadpipe.extractors.decoders.nal_units import BORROWS, classifier, settle
 from vadpipe.extractors.decoders.pyav_file import data_packets, decode, open_file, video_stream
 from vadpipe.extractors.decoders.timeline import Timeline, of_timestamps
 
-_BROADCAST = frozenset({"mpegts", "mpeg"})
+BROADCAST = frozenset({"mpegts", "mpeg"})
 _COUNTED_CODECS = frozenset({"vp8"})
 _RENEWING: tuple[Literal["new_extradata", "param_change"], ...] = ("new_extradata", "param_change")
 """Side data of packets that change how the decoder reads what follows."""
@@ -149,7 +149,7 @@ def index_packets(job: Job, tally: Tally) -> tuple[PacketIndex, Reel]:
     container, stream = reel.container, reel.stream
     context = stream.codec_context
     classify = classifier(context.name, context.extradata)
-    seen, kinds = _Seen(container.format.name in _BROADCAST), []
+    seen, kinds = _Seen(container.format.name in BROADCAST), []
     for packet in reel.first_pass(stream, *container.streams.audio[: int(job.audio_rate > 0)]):
         if packet.stream_index == stream.index:
             seen.add(cast("av.Packet[VideoStream]", packet))
