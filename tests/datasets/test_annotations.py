@@ -174,6 +174,16 @@ def test_classes_and_spans(tmp_path: Path, line: str, expected: Spans) -> None:
     assert read(tmp_path, f"{line}\nb 5 6\n", labels) == {"a": expected, "b": [("Theft", 5, 6)]}
 
 
+def test_names_may_hold_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "annotations.txt"
+    path.write_text("a gate 4 0 5 gate 40 7 6 10 GATE 4 north 20 30 35 40\n")
+    names = ("gate 4", "gate 40 7", "gate 4 north")
+    found = read_annotations(path, records({"a": names}), grids({"a": 100}))
+    assert spans(found) == {
+        "a": [("gate 4", 0, 5), ("gate 40 7", 6, 10), ("gate 4 north", 20, 30), ("gate 4 north", 35, 40)]
+    }
+
+
 def test_the_spelling_of_the_labels_in_use_wins(tmp_path: Path) -> None:
     text = "a B5 1 2 abuse 3 4 ABUSE 5 6"
     assert {name for name, _, _ in read(tmp_path, text, {"a": ("Abuse",)})["a"]} == {"Abuse"}

@@ -3,7 +3,8 @@
 One line a video, the first column its id, with or without ``.mp4`` or folder. What follows are frames, half-open::
 
     <id> 57 670 728 800                     one category: the one the video is labelled with
-    <id> B2 57 670 G 728 800                a class name or XD-Violence code before a span; it holds until the next
+    <id> B2 57 670 G 728 800                a class name or XD-Violence code before a span; it holds until the next;
+                                            a name may hold blanks, and numbers that do not come first
     <id>  Arson  150  420  680  1267        UCF-Crime; there -1  -1 stands for no span
     Arson/<id>.mp4 8640 Arson 3500 4000     the same with the video's length in frames
 """
@@ -11,7 +12,7 @@ One line a video, the first column its id, with or without ``.mp4`` or folder. W
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from vadpipe.datasets.spans import FEATURES, TruthTable
@@ -21,6 +22,7 @@ from vadpipe.tracks import Interval, TimeGrid
 
 _WORD = re.compile(r"\S+")
 _NO_FRAMES = "no frames after the id; expected '<id> start end', parted by blanks, or '-1 -1' for none"
+_NUMBERS_IN_NAME = 8  # words from a name's first number on, so that a line of any length is read in no time
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -80,20 +82,18 @@ def _add_spans(table: TruthTable, video: str, words: list[str]) -> None:
         table.set_length(video, int(words[0]))
         words = words[1:]
     category = ""
-    for name, start, end in _pairs(video, words):
+    for name, start, end in _pairs(video, words, table.is_category):
         category = table.category(name) if name else category
         if (start, end) != (-1, -1):
             table.add(video, start, end, category)
 
 
-def _pairs(video: str, words: list[str]) -> Iterator[tuple[str, int, int]]:
-    """Pairs of frames, each with the words that stand before it."""
+def _pairs(video: str, words: list[str], is_category: Callable[[str], bool]) -> Iterator[tuple[str, int, int]]:
+    """Pairs of frames, each with the name that stands before it."""
     position = 0
     while position < len(words):
-        name = []
-        while position < len(words) and not _NUMBER.fullmatch(words[position]):
-            name.append(words[position])
-            position += 1
+        end = _name_end(words, position, is_category)
+        name, position = words[position:end], end
         pair = words[position : position + 2]
         if len(pair) < 2 or not _NUMBER.fullmatch(pair[1]):
             raise DataError(
@@ -101,3 +101,14 @@ def _pairs(video: str, words: list[str]) -> Iterator[tuple[str, int, int]]:
             )
         yield " ".join(name), int(pair[0]), int(pair[1])
         position += 2
+
+
+def _name_end(words: list[str], start: int, is_category: Callable[[str], bool]) -> int:
+    """End of the words up to a number, or of more of them where those name a category: ``gate 4`` in gate 4 57 670."""
+    end = start
+    while end < len(words) and not _NUMBER.fullmatch(words[end]):
+        end += 1
+    if end == start:
+        return end
+    longer = range(min(len(words), end + _NUMBERS_IN_NAME), end, -1)
+    return next((place for place in longer if is_category(" ".join(words[start:place]))), end)

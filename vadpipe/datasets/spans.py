@@ -61,6 +61,10 @@ class TruthTable:
         """Note the length that the file states; :meth:`truth` compares all of them with the grids."""
         self._stated[video] = num_frames
 
+    def is_category(self, name: str) -> bool:
+        """Whether :meth:`category` knows the name."""
+        return name.casefold() in self._names
+
     def category(self, name: str) -> str:
         """Category of a class name or code, in any case, spelt as in the labels in use; may be ``normal``."""
         if name.casefold() not in self._names:

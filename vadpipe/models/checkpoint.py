@@ -23,9 +23,10 @@ from vadpipe.config import RunConfig, run_config, to_mapping
 from vadpipe.errors import CheckpointError, StoreError, UsageError, WeightsError
 from vadpipe.models.heads import build_head
 from vadpipe.models.inputs import HeadInputs
+from vadpipe.models.tensor_files import read_file, replace_files
 from vadpipe.models.text_tower import TextTower
 from vadpipe.spec import FeatureSpec
-from vadpipe.track_file import atomic_write
+from vadpipe.whole_file import atomic_write
 
 SCHEMA = "vadpipe.head/1"
 TOWER_FILE = "text_tower.safetensors"
@@ -38,13 +39,18 @@ class TrainedHead:
     """A head ready for use, and where it comes from.
 
     classes
-        ``normal`` first. selection: which epoch was kept and by what.
+        ``normal`` first, those of ``zero_shot`` last. selection: which epoch was kept and by what.
     spec, audio_spec
         The features it was trained on; None for no audio. :class:`UsageError` where the first are sound.
     provenance
         Plain values for the model card: seed, counts, validation figures, note on untrained encoders, …
     sha256
         Digest of ``model.safetensors``.
+    folder
+        Where it was read from; None for one that was not.
+    zero_shot, notes
+        Categories that were only named when detecting, see :mod:`vadpipe.pipeline.zero_shot`; what every result has to
+        warn of because of them.
     """
 
     head: Any
@@ -55,9 +61,17 @@ class TrainedHead:
     provenance: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     audio_spec: FeatureSpec | None = None
+    folder: Path | None = None
+    zero_shot: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.spec.require_picture()
+
+    @property
+    def trained_classes(self) -> tuple[str, ...]:
+        """The classes without those of ``zero_shot``."""
+        return tuple(name for name in self.classes if name not in self.zero_shot)
 
     @property
     def chosen_on_test(self) -> bool:
@@ -76,7 +90,9 @@ def names_test_set(selection: str) -> bool:
 
 
 def save_head(folder: Path, trained: TrainedHead, tower: tuple[TextTower, Tensor] | None = None) -> str:
-    """Write the checkpoint; ``config.json`` comes last and names the digest of the weights, which is returned.
+    """Write the checkpoint; ``config.json`` names the digest of the weights, which is returned, and decides.
+
+    A kill at any point leaves the head that was there, or the new one; only the model card may be the other's.
 
     ``tower``: the text tower of a head with learned prompts, and its prompts' tokens (C+1, 77) int64.
     """
@@ -84,7 +100,7 @@ def save_head(folder: Path, trained: TrainedHead, tower: tuple[TextTower, Tensor
         {name: value.detach().cpu().contiguous() for name, value in trained.head.state_dict().items()}
     )
     digest = hashlib.sha256(content).hexdigest()
-    atomic_write(folder / "model.safetensors", content)
+    tensors = {folder / "model.safetensors": content}
     described = {
         "schema": SCHEMA,
         "config": to_mapping(trained.config),
@@ -96,17 +112,16 @@ def save_head(folder: Path, trained: TrainedHead, tower: tuple[TextTower, Tensor
         "sha256": digest,
     }
     if tower is not None:
-        described["tower_sha256"] = _save_tower(folder / TOWER_FILE, *tower)
+        tensors[folder / TOWER_FILE] = _tower_content(*tower)
+        described["tower_sha256"] = hashlib.sha256(tensors[folder / TOWER_FILE]).hexdigest()
     atomic_write(folder / "README.md", model_card(trained, digest).encode())
-    atomic_write(folder / "config.json", (json.dumps(described, indent=1, sort_keys=True) + "\n").encode())
+    replace_files(tensors, folder / "config.json", (json.dumps(described, indent=1, sort_keys=True) + "\n").encode())
     return digest
 
 
-def _save_tower(path: Path, tower: TextTower, tokens: Tensor) -> str:
+def _tower_content(tower: TextTower, tokens: Tensor) -> bytes:
     state = {name: value.detach().cpu().contiguous() for name, value in tower.state_dict().items()}
-    content = save_tensors({**state, _TOKENS: tokens})
-    atomic_write(path, content)
-    return hashlib.sha256(content).hexdigest()
+    return save_tensors({**state, _TOKENS: tokens})
 
 
 def load_head(folder: Path, device: str = "cpu", *, with_tower: bool = False) -> TrainedHead:
@@ -136,17 +151,21 @@ def load_head(folder: Path, device: str = "cpu", *, with_tower: bool = False) ->
     head.load_state_dict(state)
     head.to(device).eval()
     kept, facts, digest = described["selection"], described["provenance"], described["sha256"]
-    return TrainedHead(head, config, spec, classes, kept, facts, digest, audio_spec)
+    return TrainedHead(head, config, spec, classes, kept, facts, digest, audio_spec, folder)
+
+
+def load_tower(folder: Path) -> TextTower | None:
+    """Read the text tower beside a checkpoint, its digest checked; None where none was kept."""
+    sha256 = _read_description(folder).get("tower_sha256")
+    if sha256 is None:
+        return None
+    tower: TextTower = _read_tower(folder / TOWER_FILE, sha256)["tower"]
+    return tower
 
 
 def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     """Read a safetensors file of a run folder; :class:`CheckpointError` unless it has the digest."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); train or import again") from error
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise CheckpointError(f"{path} has another sha256 than config.json says: damaged or exchanged")
+    content = read_file(path, sha256)
     try:
         return dict(load_tensors(content))
     except SafetensorError as error:

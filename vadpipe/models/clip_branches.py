@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vadpipe.head_config import TwoBranchConfig
 from vadpipe.models.clip_layers import Mlp, Snippets, full_precision
+from vadpipe.models.zero_shot import own_probabilities
 
 
 class TwoBranchOutput(NamedTuple):
@@ -30,6 +31,8 @@ class TwoBranchOutput(NamedTuple):
         Class features X_c, before the videos' own prompts.
     theta (B, T, d) or None
         Log-variance that a student predicts, of the same T as ``features``.
+    own (B, T, K) or None
+        Probabilities of own categories, see :func:`vadpipe.models.zero_shot.own_probabilities`.
     """
 
     logits: Tensor
@@ -38,19 +41,27 @@ class TwoBranchOutput(NamedTuple):
     features: Tensor
     text: Tensor
     theta: Tensor | None = None
+    own: Tensor | None = None
 
     @property
     def categories(self) -> Tensor:
-        """(B, T, C+1) class probabilities: softmax of the alignment map."""
-        return self.alignment.softmax(dim=-1)
+        """(B, T, C+1) class probabilities: softmax of the alignment map; own categories' K columns behind them."""
+        trained = self.alignment.softmax(dim=-1)
+        return trained if self.own is None else torch.cat([trained, self.own], dim=-1)
 
 
 class TwoBranches(nn.Module):
-    """Binary classifier, and class features that carry the video's own prompt."""
+    """Binary classifier, and class features that carry the video's own prompt.
+
+    ``own_text`` (K, d): X_c of own categories, made by the same learned prompts; outside the checkpoint.
+    """
+
+    own_text: Tensor | None
 
     def __init__(self, config: TwoBranchConfig, *, prompt: bool = True) -> None:
         super().__init__()
         self.config, self.prompt = config, prompt
+        self.register_buffer("own_text", None, persistent=False)
         self.mlp1 = Mlp(config.dim)  # of the alignment branch
         self.mlp2 = Mlp(config.dim)  # of the classification branch
         self.classifier = nn.Linear(config.dim, 1)
@@ -68,10 +79,27 @@ class TwoBranches(nn.Module):
         features = snippets.put(rows)
         with full_precision(rows):
             alignment = self._alignment(features.float(), logits, text)
+            own = self._own(features.float(), logits, alignment)
         logits, alignment = logits[:, : snippets.size], alignment[:, : snippets.size]
         binary = self.config.score == "binary"
         anomaly = logits.sigmoid() if binary else 1 - alignment.softmax(dim=-1)[..., 0]
-        return TwoBranchOutput(logits, alignment, anomaly, features, text)
+        own = None if own is None else own[:, : snippets.size]
+        return TwoBranchOutput(logits, alignment, anomaly, features, text, own=own)
+
+    def _own(self, features: Tensor, logits: Tensor, alignment: Tensor) -> Tensor | None:
+        """(B, T, K) probabilities of own categories: all that aligns text here is shared by the classes."""
+        if self.own_text is None:
+            return None
+        return own_probabilities(alignment, self._alignment(features, logits, self.own_text))
+
+    @property
+    def reach(self) -> float:
+        """Highest alignment logit there can be; 0 where the gate silences the branch.
+
+        The gate's sign says nothing: all classes are told apart by this branch, which then learned the other direction.
+        """
+        weight = 1.0 if self.gate is None else float((self.gate_per_step * self.gate.detach()).clamp(-1, 1).abs())
+        return weight / self.config.tau
 
     def _alignment(self, features: Tensor, logits: Tensor, text: Tensor) -> Tensor:
         """Eqs. 4-8: cosine of X_av and X_cp by the temperature.

@@ -25,7 +25,7 @@ class HeadOutput(Protocol):
 
     @property
     def categories(self) -> Tensor:
-        """(B, T, C+1) class probabilities, ``normal`` first."""
+        """(B, T, C+1) class probabilities, ``normal`` first; then K more, of own categories where those were set."""
 
 
 class Head(Protocol):
@@ -61,6 +61,17 @@ class Head(Protocol):
 
     def after_step(self, mean: Tensor | None) -> None:
         """Update what no gradient reaches, once per step; ``mean`` of :meth:`step_sums` over all its videos."""
+
+    @property
+    def alignment_reach(self) -> float:
+        """Highest logit of the text alignment there can be; 0 and less where own categories cannot be scored."""
+
+    @property
+    def own_count(self) -> int:
+        """K, own categories that were set."""
+
+    def set_own_categories(self, text: Tensor) -> None:
+        """Also score categories that it was not trained on, by their text features (K, d); changes no trained one."""
 
     def set_statistics(self, stream: str, mean: Tensor, covariance: Tensor) -> None:
         """Take the training features' mean (D,) and covariance (D, D), float64, of stream ``video`` or ``audio``."""

@@ -23,6 +23,7 @@ from vadpipe.models.layers import (
     lowered,
     principal_components,
 )
+from vadpipe.models.zero_shot import own_probabilities
 
 
 class LecVadOutput(NamedTuple):
@@ -38,6 +39,8 @@ class LecVadOutput(NamedTuple):
         Gaussian mixture scores (B, T) and its parameters (B, T, C+1).
     features (B, T, d), prototypes (B, C+1, d) or None
         F_video; F_aug, what the memory bank learns from.
+    own (B, T, K) or None
+        Probabilities of own categories, see :func:`vadpipe.models.zero_shot.own_probabilities`.
     """
 
     s_b: Tensor
@@ -48,6 +51,7 @@ class LecVadOutput(NamedTuple):
     sigma: Tensor
     features: Tensor
     prototypes: Tensor | None
+    own: Tensor | None = None
 
     @property
     def anomaly(self) -> Tensor:
@@ -56,8 +60,8 @@ class LecVadOutput(NamedTuple):
 
     @property
     def categories(self) -> Tensor:
-        """(B, T, C+1) class probabilities: s_m."""
-        return self.s_m
+        """(B, T, C+1) class probabilities: s_m; own categories' K columns behind them."""
+        return self.s_m if self.own is None else torch.cat([self.s_m, self.own], dim=-1)
 
 
 class LecVad(nn.Module):
@@ -73,6 +77,7 @@ class LecVad(nn.Module):
 
     text: Tensor
     memory: Tensor
+    own_text: Tensor | None
     mean: Tensor
     std: Tensor
     components: Tensor
@@ -86,6 +91,7 @@ class LecVad(nn.Module):
         self.register_buffer("std", torch.ones(input_dim))
         self.register_buffer("text", F.normalize(text.float(), dim=-1) * d**0.5)
         self.register_buffer("memory", self.text.clone())
+        self.register_buffer("own_text", None, persistent=False)
         self.input_dropout = nn.Dropout(config.input_dropout)
         pca = config.standardise == "pca"
         self.register_buffer("components", torch.zeros(input_dim if pca else 0, d))
@@ -143,20 +149,19 @@ class LecVad(nn.Module):
         features = lowered(self.encode(video, lengths))
         s_b = self.score_binary(features).float().softmax(dim=-1)
         s_m = self.score_classes(features).float().softmax(dim=-1)
-        s_aware, prototypes, classes = s_m, None, self.text.expand(len(video), -1, -1)
+        s_aware, prototypes, classes, own = s_m, None, self.text.expand(len(video), -1, -1), None
         if self.config.cross_modal_branch:
-            prompts = self._vision_prompts(features, lengths)
-            prototypes = self._augment(prompts) if self.config.memory_bank else None
+            prompts = self._vision_prompts(self.text, features, lengths)
+            prototypes = self._augment(prompts, self.memory) if self.config.memory_bank else None
             classes = prompts if prototypes is None else prototypes
-            combined = prompts if prototypes is None else prompts + prototypes
-            length = torch.linalg.vector_norm(features, dim=-1, keepdim=True, dtype=torch.float32).clamp(min=1e-12)
-            s_tv = features @ F.normalize(combined, dim=-1).transpose(1, 2) / length
+            s_tv = _cosines(features, prompts if prototypes is None else prompts + prototypes)
+            own = self._own(prompts, s_tv, features, lengths)
             if self.config.vision_only_branch:
                 s_aware = s_m + self._gate() * s_tv
             else:  # the paper defines s_m only with the vision-only branch, but eqs. 9, 12 and inference need it
                 s_aware, s_m = s_tv, (s_tv.float() / self.config.tau).softmax(dim=-1)
         s_gmm, mu, sigma = self._mixture(features, classes, s_m, lengths)
-        return LecVadOutput(s_b, s_m, s_aware, s_gmm, mu, sigma, features, prototypes)
+        return LecVadOutput(s_b, s_m, s_aware, s_gmm, mu, sigma, features, prototypes, own)
 
     def _gate(self) -> Tensor | float:
         """Weight of s_tv in s_aware: learned from 0 where ``zero_init``, else 1.
@@ -166,17 +171,49 @@ class LecVad(nn.Module):
         """
         return 1.0 if self.cross_modal_gate is None else (self.gate_per_step * self.cross_modal_gate).clamp(-1, 1)
 
-    def _vision_prompts(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Eq. 4, F_tv (B, C+1, d): text attends to the video's real snippets."""
-        text = self.text.expand(len(features), -1, -1)
+    def _own(self, prompts: Tensor, s_tv: Tensor, features: Tensor, lengths: Tensor) -> Tensor | None:
+        """(B, T, K) probabilities of own categories: eqs. 4 and 5 with their text, F_tv (B, C+1, d) the trained ones'.
+
+        Each goes through the memory blocks beside the trained classes and their memory, none beside another own one.
+        The memory has no row for it: what eq. 11 starts from, the text, is far from what the blocks know by then.
+        """
+        if self.own_text is None:
+            return None
+        own = self._vision_prompts(self.own_text, features, lengths)
+        if self.config.memory_bank:
+            beside = [torch.cat([prompts, own[:, index : index + 1]], dim=1) for index in range(self.own_count)]
+            own = own + torch.stack([self._augment(each, self.memory)[:, -1] for each in beside], dim=1)
+        weight = (self._gate() if self.config.vision_only_branch else 1.0) / self.config.tau
+        return own_probabilities(weight * s_tv.float(), weight * _cosines(features, own).float())
+
+    @property
+    def alignment_reach(self) -> float:
+        """Highest alignment logit there can be, gate / tau; 0 and less where own categories cannot be scored."""
+        if not self.config.cross_modal_branch:
+            return 0.0
+        with torch.no_grad():
+            return (float(self._gate()) if self.config.vision_only_branch else 1.0) / self.config.tau
+
+    @property
+    def own_count(self) -> int:
+        """K, own categories that are scored behind the trained ones."""
+        return 0 if self.own_text is None else len(self.own_text)
+
+    def set_own_categories(self, text: Tensor) -> None:
+        """Also score own categories by the text features (K, d) of their prompts."""
+        self.own_text = F.normalize(text.float(), dim=-1).to(self.text.device) * self.config.dim**0.5
+
+    def _vision_prompts(self, text: Tensor, features: Tensor, lengths: Tensor) -> Tensor:
+        """Eq. 4, F_tv (B, C+1, d): text (C+1, d) attends to the video's real snippets."""
+        text = text.expand(len(features), -1, -1)
         if not self.config.vision_prompt:
             return text
         mask = losses.snippet_mask(lengths, features.shape[1])[:, None, :]
         return F.scaled_dot_product_attention(text, features, features, attn_mask=mask)
 
-    def _augment(self, prompts: Tensor) -> Tensor:
+    def _augment(self, prompts: Tensor, memory: Tensor) -> Tensor:
         """F_aug (B, C+1, d): m self-attention blocks on [F_tv; M], first C+1 rows."""
-        x = torch.cat([prompts, self.memory.expand(len(prompts), -1, -1)], dim=1)
+        x = torch.cat([prompts, memory.expand(len(prompts), -1, -1)], dim=1)
         for block in self.memory_blocks:
             x = block(x)
         return x[:, : prompts.shape[1]]
@@ -227,3 +264,10 @@ class LecVad(nn.Module):
         """
         if mean is not None:
             self.memory.lerp_(mean, 1 - self.config.memory_momentum)
+
+
+def _cosines(features: Tensor, classes: Tensor) -> Tensor:
+    """Eq. 5, s_tv (B, T, C+1) of features (B, T, d) and F_ctg (B, C+1, d)."""
+    length = torch.linalg.vector_norm(features, dim=-1, keepdim=True, dtype=torch.float32).clamp(min=1e-12)
+    cosines: Tensor = features @ F.normalize(classes, dim=-1).transpose(1, 2) / length
+    return cosines

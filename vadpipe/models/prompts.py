@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vadpipe.errors import UsageError
+from vadpipe.models.clip_branches import TwoBranches
 from vadpipe.models.inputs import HeadInputs
 from vadpipe.models.text_tower import TextTower
 
@@ -41,6 +42,7 @@ class ClassPrompts(nn.Module):
         self.weight = nn.Parameter(nn.init.normal_(torch.empty(CONTEXT_TOKENS, dim), std=0.01))
         self.register_buffer("class_text", inputs.text.detach().float().clone())
         object.__setattr__(self, "tower", inputs.tower)  # not a submodule: stays out of parameters and state_dict
+        self.places = prefix, postfix
         self._made: Tensor | None = None
         self._leaf: Tensor | None = None
         if inputs.tower is not None:
@@ -79,6 +81,17 @@ class ClassPrompts(nn.Module):
         features: Tensor = self.tower(torch.where(fixed, words, self.weight[: words.shape[1]].float()), ends)
         return features
 
+    @torch.no_grad()
+    def features_of(self, tokens: Tensor, tower: TextTower) -> Tensor:
+        """Features (n, d) of other names, tokens (n >= 2, 77), between the same learned vectors; on the CPU."""
+        prefix, postfix = self.places
+        dim = self.weight.shape[1]
+        inputs = HeadInputs(0, torch.zeros(len(tokens), dim), tokens=tokens, tower=tower)
+        twin = ClassPrompts(inputs, dim, prefix, postfix)
+        twin.weight.copy_(self.weight)
+        features: Tensor = twin.eval()()
+        return features
+
     def forward(self) -> Tensor:
         """Class features (C+1, d) float32."""
         if not self.training:
@@ -110,7 +123,7 @@ class ClassPrompts(nn.Module):
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> ClassPrompts:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if self.tower is not None:
-            self.tower._apply(fn)  # type: ignore[no-untyped-call]
+            self.tower._apply(fn)  # type: ignore[no-untyped-call]  # as above
         return self
 
 
@@ -118,6 +131,21 @@ class PromptedHead(nn.Module):
     """What heads with :class:`ClassPrompts` have in common: the optimiser step's begin and end, and no memory."""
 
     prompts: ClassPrompts
+    branches: TwoBranches
+
+    @property
+    def alignment_reach(self) -> float:
+        """Highest alignment logit there can be; 0 where own categories cannot be scored."""
+        return self.branches.reach
+
+    @property
+    def own_count(self) -> int:
+        """K, own categories that are scored behind the trained ones."""
+        return 0 if self.branches.own_text is None else len(self.branches.own_text)
+
+    def set_own_categories(self, text: Tensor) -> None:
+        """Also score own categories by their text features (K, d), of :meth:`ClassPrompts.features_of`."""
+        self.branches.own_text = text.float().to(self.prompts.weight.device)
 
     def begin_step(self) -> None:
         """Run the text tower once for the step; see :class:`ClassPrompts`."""

@@ -50,11 +50,16 @@ class TextInputs(NamedTuple):
 
 def text_inputs(texts: Sequence[str], spec: FeatureSpec, weights: str | None) -> TextInputs:
     """As :func:`text_features`, for heads that learn vectors around the class names and so need the tower itself."""
-    encoder, chosen = _text_encoder(spec, weights, "cpu")
-    tower = TextTower.from_state(encoder.text_state())
+    tower, chosen = text_tower(spec, weights)
     tokens = torch.from_numpy(tokenize(texts))
     with torch.no_grad():
         return TextInputs(tower.encode(tokens), tokens, tower, chosen)
+
+
+def text_tower(spec: FeatureSpec, weights: str | None) -> tuple[TextTower, str]:
+    """CLIP's text tower on the CPU, and where it comes from; ``weights`` as for :func:`text_features`."""
+    encoder, chosen = _text_encoder(spec, weights, "cpu")
+    return TextTower.from_state(encoder.text_state()), chosen
 
 
 def _text_encoder(spec: FeatureSpec, weights: str | None, device: str) -> tuple[ClipVitB16, str]:
