@@ -1,0 +1,125 @@
+"""The index of a report on several videos: one line each, the most anomalous first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vadpipe.detection import Detection
+from vadpipe.pipeline.html_facts import category, clock, counted, footer
+from vadpipe.pipeline.html_markup import Markup, element, joined, name_of, page
+from vadpipe.pipeline.html_page import asset, header, theme_script
+from vadpipe.tracks import ScoreTrack
+
+_WIDTH, _HEIGHT = 240, 40  # of a small curve, in its own units; the page stretches it
+
+
+@dataclass(frozen=True, slots=True)
+class IndexLine:
+    """One video: where its page is, and a picture of its highest peak as a ``data:`` address, or none."""
+
+    detection: Detection
+    address: str
+    picture: str = ""
+
+
+def rank(detection: Detection) -> tuple[bool, float, str]:
+    """Sorts videos: those with intervals first; then by :func:`highest`, downwards; then by name."""
+    return (not detection.intervals, -highest(detection), detection.clip.id)
+
+
+def highest(detection: Detection) -> float:
+    """Highest anomaly score within an interval; of the whole video where there is none."""
+    if detection.intervals:
+        return max(detection.peak(item) for item in detection.intervals)
+    return float(detection.scores.anomaly.max()) if len(detection.scores.anomaly) else 0.0
+
+
+def index_page(lines: Sequence[IndexLine]) -> bytes:
+    """The whole page, UTF-8; ``lines`` in the order in which they are shown."""
+    with_any = sum(bool(line.detection.intervals) for line in lines)
+    total = sum(len(line.detection.intervals) for line in lines)
+    hours = clock(sum(line.detection.scores.grid.duration_s for line in lines), 0)
+    said = f"{counted(total, 'interval')} in {with_any} of {counted(len(lines), 'video')}, {hours} in all"
+    heads = [
+        element("th", element("span", "Picture of the highest peak", class_="unseen"), scope="col"),
+        element("th", "Video", scope="col"),
+        element("th", "Highest", scope="col", class_="number"),
+        *(element("th", name, scope="col") for name in ("Anomaly score over time", "Found", "Length")),
+    ]
+    table = element(
+        "table",
+        element("caption", "Videos, the highest anomaly score first; those without an interval last", class_="unseen"),
+        element("thead", element("tr", *heads)),
+        element("tbody", *(_line(line) for line in lines)),
+        class_="videos",
+    )
+    note = (
+        "Sorted by the highest anomaly score within an interval; videos without an interval follow. "
+        "In the small curves the full height is 1, and the bars below are the intervals."
+    )
+    body = element(
+        "div",
+        header(Markup("Videos"), said),
+        element("main", table, element("p", note, class_="index-note")),
+        footer(),
+        class_="wide",
+    )
+    return page("Videos · vadpipe", body, style=asset("report.css"), script=theme_script())
+
+
+def _line(line: IndexLine) -> Markup:
+    detection = line.detection
+    picture = element("img", alt="", width=96, height=54, src=line.picture) if line.picture else Markup("")
+    names = dict.fromkeys(item.category for item in detection.intervals)
+    found = joined(
+        counted(len(detection.intervals), "interval") if detection.intervals else "nothing",
+        *(joined(element("br"), category(detection, name)) for name in names),
+    )
+    return element(
+        "tr",
+        element("td", picture, class_="picture"),
+        element("th", element("a", name_of(detection.clip.id), href=line.address), scope="row"),
+        element("td", f"{highest(detection):.2f}", class_="number peak"),
+        element("td", sparkline(detection), class_="curve-cell"),
+        element("td", found, class_="side", data_head="Found:"),
+        element("td", clock(detection.scores.grid.duration_s, 0), class_="side", data_head="Length:"),
+    )
+
+
+def sparkline(detection: Detection) -> Markup:
+    """A small curve of the highest anomaly score of each part, and bars for the intervals."""
+    scores = detection.scores
+    if not len(scores.anomaly):
+        return Markup("")
+    points = _steps(scores)
+    curve = "M" + "L".join(f"{x:.1f} {_HEIGHT - 6 - (_HEIGHT - 8) * y:.1f}" for x, y in points)
+    base = _HEIGHT - 6
+    length = scores.grid.duration_s
+    bars = ""
+    for item in detection.intervals:
+        start, wide = _WIDTH * item.start_s / length, _WIDTH * (item.end_s - item.start_s) / length
+        bars += f"M{start:.1f} {_HEIGHT - 4}h{max(wide, 1):.1f}v4H{start:.1f}z"
+    return element(
+        "svg",
+        element("path", class_="area", d=f"{curve}L{_WIDTH} {base}L0 {base}z"),
+        element("path", class_="curve", d=curve),
+        element("path", class_="found", d=bars) if bars else Markup(""),
+        viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
+        preserveAspectRatio="none",
+        class_="spark",
+        role="img",
+        aria_label=f"Anomaly score over time, highest {float(scores.anomaly.max()):.2f}",
+    )
+
+
+def _steps(scores: ScoreTrack) -> list[tuple[float, float]]:
+    """(x, y) of a curve of at most ``_WIDTH`` parts, each at its highest score, so that no peak is lost."""
+    count = len(scores.anomaly)
+    parts = min(count, _WIDTH)
+    points = []
+    for part in range(parts):
+        first, last = part * count // parts, max((part + 1) * count // parts, part * count // parts + 1)
+        y = float(scores.anomaly[first:last].max())
+        points += [(_WIDTH * part / parts, y), (_WIDTH * (part + 1) / parts, y)]
+    return points

@@ -1,0 +1,137 @@
+"""``vadpipe detect --html``: pages that show detections to people, each one file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from vadpipe.detection import Detection
+from vadpipe.errors import UsageError, VideoError
+from vadpipe.pipeline.html_index import IndexLine, index_page, rank
+from vadpipe.pipeline.html_media import PICTURES, check_embeddable, pictures_of, player_for, waveform_of
+from vadpipe.pipeline.html_page import PageParts, video_page
+from vadpipe.pipeline.html_payload import Peak, peaks_of
+from vadpipe.store import safe_name
+from vadpipe.track_file import atomic_write
+from vadpipe.tracks import FloatArray, Interval
+
+
+@dataclass(frozen=True, slots=True)
+class ReportEntry:
+    """One video of a report.
+
+    path
+        The video file, for the player, the pictures and the sound; None where there is none at hand.
+    truth
+        Annotated intervals, shown beside those found.
+    """
+
+    path: Path | None
+    detection: Detection
+    truth: tuple[Interval, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was read from a video file for its page, and what could not be."""
+
+    pictures: tuple[tuple[Peak, str], ...] = ()
+    wave: FloatArray | None = None
+    problems: tuple[str, ...] = ()
+
+
+def write_html(
+    entries: Sequence[ReportEntry],
+    out: Path,
+    *,
+    embed: bool = False,
+    on_page: Callable[[int], None] | None = None,
+) -> list[Path]:
+    """Write a report; returns the files written, ``out`` first.
+
+    One entry: ``out`` is its page. Several: ``out`` is an index, the most anomalous video first, and the pages are
+    beside it in ``<stem>_files/``. The player refers to the video file by its relative path, or holds the whole of it
+    with ``embed``. What cannot be read from a video (pictures, sound) is said on its page. ``on_page`` gets the total
+    after each page.
+
+    :class:`UsageError` for no entry, an ``out`` that does not end in .html, and a video that is too large to embed,
+    all before anything is written.
+    """
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{out}: got suffix {out.suffix!r}, expected .html")
+    if not entries:
+        raise UsageError(f"{out}: a report needs at least one video whose detection worked")
+    if embed:
+        for entry in entries:
+            check_embeddable(entry.path)
+    if len(entries) == 1:
+        _write_page(entries[0], out, embed=embed)
+        if on_page is not None:
+            on_page(1)
+        return [out]
+    return _write_many(entries, out, embed, on_page)
+
+
+def _write_many(
+    entries: Sequence[ReportEntry], out: Path, embed: bool, on_page: Callable[[int], None] | None
+) -> list[Path]:
+    ranked = sorted(entries, key=lambda entry: rank(entry.detection))
+    folder = out.with_name(f"{out.stem}_files")
+    names = _names([entry.detection.clip.id for entry in ranked])
+    back = ("All videos", f"../{quote(out.name)}")
+    lines, written = [], []
+    for number, (entry, name) in enumerate(zip(ranked, names, strict=True)):
+        links = [back]
+        if number:
+            links.append(("Previous video", quote(names[number - 1])))
+        if number + 1 < len(names):
+            links.append(("Next video", quote(names[number + 1])))
+        seen = _write_page(entry, folder / name, embed=embed, links=tuple(links))
+        written.append(folder / name)
+        picture = seen.pictures[0][1] if seen.pictures else ""
+        lines.append(IndexLine(entry.detection, f"{quote(folder.name)}/{quote(name)}", picture))
+        if on_page is not None:
+            on_page(len(entries))
+    atomic_write(out, index_page(lines))
+    return [out, *written]
+
+
+def _names(ids: Sequence[str]) -> list[str]:
+    """File names of the pages: from the ids, safe on any file system, different where ids are the same."""
+    names: list[str] = []
+    for video in ids:
+        stem = Path(safe_name(video)).stem
+        number = sum(name == f"{stem}.html" or name.startswith(f"{stem}_") for name in names)
+        names.append(f"{stem}_{number + 1}.html" if number else f"{stem}.html")
+    return names
+
+
+def _write_page(entry: ReportEntry, page: Path, *, embed: bool, links: tuple[tuple[str, str], ...] = ()) -> _Seen:
+    seen = _look(entry)
+    player = player_for(entry.path, entry.detection.clip, page, embed=embed)
+    parts = PageParts(entry.detection, entry.truth, player, seen.pictures, seen.wave, seen.problems, links)
+    atomic_write(page, video_page(parts))
+    return seen
+
+
+def _look(entry: ReportEntry) -> _Seen:
+    """Pictures of the peaks and the sound's outline; a file that gives none costs the page these, and says so."""
+    if entry.path is None:
+        return _Seen()
+    peaks = peaks_of(entry.detection, PICTURES)
+    problems: tuple[str, ...] = ()
+    pictures: tuple[tuple[Peak, str], ...] = ()
+    wave = None
+    try:
+        pictures = tuple(zip(peaks, pictures_of(entry.path, [peak.at_s for peak in peaks]), strict=True))
+    except (VideoError, UsageError) as error:
+        problems += (f"no pictures of the peaks: {error}",)
+    try:
+        wave = (
+            waveform_of(entry.path, entry.detection.scores.grid.duration_s) if entry.detection.clip.has_audio else None
+        )
+    except (VideoError, UsageError) as error:
+        problems += (f"no outline of the sound: {error}",)
+    return _Seen(pictures, wave, problems)
