@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -20,14 +21,16 @@ from tests.pipeline.planted import CLASSES, CONFIG, SPEC, Planted, plant
 from tests.pipeline.test_evaluate import NONE, VIDEOS
 from vadpipe.cli import cli, main
 from vadpipe.cli_output import progress
+from vadpipe.config import DetectConfig
 from vadpipe.errors import StoreError
 from vadpipe.manifest import VideoRecord, write_manifest
-from vadpipe.models.checkpoint import TrainedHead, save_head
+from vadpipe.models.checkpoint import TrainedHead, load_head, save_head
 from vadpipe.models.heads import build_head
 from vadpipe.pipeline import evaluate_run, published
-from vadpipe.pipeline.evaluate import measure
+from vadpipe.pipeline.evaluate import measure, score_videos
 from vadpipe.pipeline.evaluate_report import RunReport
 from vadpipe.pipeline.published import TestSet
+from vadpipe.pipeline.score import score_track
 
 
 def save_untrained(folder: Path, seed: int, **provenance: Any) -> None:
@@ -55,6 +58,18 @@ def evaluate(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> 
 
 
 BOTH = ("--run", "runs/first", "--run", "runs/=second_")
+
+
+def test_windows_stand_side_by_side_whatever_the_overlap_of_detect_is(project: tuple[Path, Planted]) -> None:
+    folder, planted = project
+    trained = load_head(folder / "runs" / "first")
+    trained = replace(trained, config=replace(CONFIG, detect=DetectConfig(window=2, overlap=1)))
+    one = planted.part("test")[0]
+    videos, _ = score_videos(trained, planted.store, [one])
+    track = planted.store.read(SPEC, one.id)
+    beside, blended = (score_track(trained.head, track, CLASSES, 2, None, overlap) for overlap in (0, 1))
+    assert (videos[0].scores.anomaly == beside.anomaly).all()
+    assert not np.allclose(beside.anomaly, blended.anomaly)
 
 
 def test_several_runs_give_each_and_their_mean(

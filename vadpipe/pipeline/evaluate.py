@@ -40,7 +40,7 @@ from vadpipe.pipeline.score import audio_track, score_track
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import Interval, ScoreTrack
 
-__all__ = ["PROTOCOLS", "EvaluateOptions", "Evaluation", "ScoredVideo", "align", "evaluate", "measure"]
+__all__ = ["PROTOCOLS", "EvaluateOptions", "Evaluation", "ScoredVideo", "align", "evaluate", "measure", "score_videos"]
 
 _Videos = Mapping[str, ScoredVideo]  # by id, sorted
 
@@ -61,19 +61,33 @@ def evaluate(
     left_out = tuple(record.id for record in records if record.is_anomalous and not record.intervals)
     if not any(record.intervals for record in known):
         raise DataError("no evaluated video has annotated incidents; pass --annotations with their frames")
+    videos, notes = score_videos(trained, store, known, on_video)
+    return measure(videos, options, left_out, notes)
+
+
+def score_videos(
+    trained: TrainedHead,
+    store: FeatureStore,
+    records: Sequence[VideoRecord],
+    on_video: Callable[[str, ScoreTrack, tuple[Interval, ...]], None] | None = None,
+) -> tuple[list[ScoredVideo], list[str]]:
+    """Score the stored features of every record, whether its truth is known or not; videos, and notes on them.
+
+    Windows stand side by side, whatever ``detect.overlap`` is: so the papers and the released code score.
+    """
     videos: list[ScoredVideo] = []
     unheard: list[str] = []
-    for record in known:
+    for record in records:
         track = store.read(trained.spec, record.id)
         sound = audio_track(store, trained.audio_spec, record.id)
-        scored = score_track(trained.head, track, trained.classes, trained.config.detect.window, sound)
+        detect = trained.config.detect
+        scored = score_track(trained.head, track, trained.classes, detect.window, sound)
         if sound is None and trained.audio_spec is not None:
             unheard.append(record.id)
-        videos.append(ScoredVideo(record, scored, find_intervals(scored, trained.config.detect)))
+        videos.append(ScoredVideo(record, scored, find_intervals(scored, detect)))
         if on_video is not None:
             on_video(record.id, scored, videos[-1].found)
-    notes = [_unheard_note(unheard)] if unheard else []
-    return measure(videos, options, left_out, notes)
+    return videos, [_unheard_note(unheard)] if unheard else []
 
 
 def _unheard_note(ids: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from vadpipe.errors import UsageError
 from vadpipe.models.checkpoint import TrainedHead, load_head
@@ -21,10 +21,17 @@ from vadpipe.pipeline.timeline import SUFFIXES
 from vadpipe.store import FeatureStore
 from vadpipe.track_file import atomic_write
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
 _HEADS = ("avadclip", "vadclip", "lec_vad")
+
+
+class Bars(Protocol):
+    """Who is told how far it is; rich's ``Progress`` is one."""
+
+    def add_task(self, description: str, *, total: float | None, note: str) -> Any:
+        """Begin something of ``total`` steps; what is returned names it."""
+
+    def advance(self, task_id: Any) -> None:
+        """One step of it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,7 @@ def _check_target(path: Path, option: str) -> None:
 
 
 def evaluate_runs(
-    request: EvaluateRequest, device: str, bars: Progress, say: Callable[[str], None]
+    request: EvaluateRequest, device: str, bars: Bars, say: Callable[[str], None]
 ) -> tuple[RunReport, ...]:
     """Evaluate each run on its test videos; ``say`` is told what a reader of the figures has to know.
 
@@ -111,7 +118,7 @@ def _evaluate_run(
     trained: TrainedHead,
     store: FeatureStore,
     request: EvaluateRequest,
-    bars: Progress,
+    bars: Bars,
     say: Callable[[str], None],
 ) -> RunReport:
     places = (request.labels, request.annotations, request.split, request.allow_seen)
