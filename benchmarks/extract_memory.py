@@ -80,14 +80,24 @@ def loop(source: Path, target: Path, minutes: float) -> Path:
 
 
 def _peak_mib(arguments: list[str]) -> float:
-    process = subprocess.Popen([sys.executable, __file__, *arguments])
-    peak = 0.0
-    while process.poll() is None:
-        peak = max(peak, sum(_resident_mib(pid) for pid in _family(process.pid)))
-        time.sleep(_LOOK_S)
-    if process.returncode:
+    peak, code = peak_of(subprocess.Popen([sys.executable, __file__, *arguments]))
+    if code:
         sys.exit("the extraction failed")
     return peak
+
+
+def peak_of(process: subprocess.Popen[Any]) -> tuple[float, int]:
+    """Peak resident memory in MiB of a process and all it starts, and its exit code; waits for its end."""
+    peak = 0.0
+    while process.poll() is None:
+        peak = max(peak, resident_of(process.pid))
+        time.sleep(_LOOK_S)
+    return peak, process.returncode
+
+
+def resident_of(pid: int) -> float:
+    """Resident memory in MiB of a process and its descendants, added up, so that shared pages count for each."""
+    return sum(_resident_mib(member) for member in _family(pid))
 
 
 def _family(pid: int) -> list[int]:

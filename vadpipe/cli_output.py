@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from vadpipe.detection import Detection
     from vadpipe.pipeline.evaluate_report import RunReport
     from vadpipe.pipeline.evaluate_result import Evaluation
     from vadpipe.pipeline.extract import ExtractSummary
-    from vadpipe.tracks import Detection
+    from vadpipe.tracks import Interval
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -98,20 +99,49 @@ def print_summary(summary: ExtractSummary, out: Path) -> None:
 
 
 def print_detection(detection: Detection) -> None:
-    """Print the intervals of one video."""
-    rows = [
-        [
-            item.category,
-            _clock(item.start_s),
-            _clock(item.end_s),
-            f"{item.start_frame}",
-            f"{item.end_frame}",
-            f"{item.score:.3f}",
-        ]
-        for item in detection.intervals
-    ]
-    title = f"{detection.clip.id}: {len(rows)} intervals in {_clock(detection.clip.duration_s)}"
-    print_table(title, ["category", "start", "end", "first frame", "end frame", "score"], rows)
+    """Print the intervals of one video, the head that scored it, and what became of its sound."""
+    rows = [_interval_row(detection, item) for item in detection.intervals]
+    columns = ["category", "start", "end", "first frame", "end frame", "score", "peak"]
+    if (known := detection.calibration) is not None:
+        columns.append("calibrated")
+    title = f"{detection.clip.id}: {len(rows)} intervals in {_clock(detection.scores.grid.duration_s)}"
+    print_table(title, columns, rows)
+    head, sound = detection.provenance.get("name", "a head"), "used" if detection.audio.used else "not used"
+    _print_line(f"scored by {head}; audio {sound}: {detection.audio.reason}")
+    if known is not None:
+        _print_line(
+            f"calibrated on {known.hours:.2f} h of normal footage: threshold {known.threshold:.3f} for "
+            f"{known.false_alarms_per_hour:g} false alarms an hour"
+        )
+
+
+def print_detections(detections: Sequence[Detection]) -> None:
+    """Print a row for each of several videos, the most suspicious first."""
+    rows = []
+    for detection in sorted(detections, key=_highest, reverse=True):
+        head, sound = detection.provenance.get("name", ""), "used" if detection.audio.used else "not used"
+        length = _clock(detection.scores.grid.duration_s)
+        rows.append(
+            [detection.clip.id, length, str(len(detection.intervals)), f"{_highest(detection):.3f}", head, sound]
+        )
+    print_table(f"{len(rows)} videos", ["video", "length", "intervals", "highest score", "head", "audio"], rows)
+
+
+def _highest(detection: Detection) -> float:
+    return float(detection.scores.anomaly.max(initial=0.0))
+
+
+def _interval_row(detection: Detection, item: Interval) -> list[str]:
+    row = [detection.shown(item.category), _clock(item.start_s), _clock(item.end_s), f"{item.start_frame}"]
+    row += [f"{item.end_frame}", f"{item.score:.3f}", f"{detection.peak(item):.3f}"]
+    if detection.calibration is not None:
+        calibrated = detection.calibrated_peak(item)
+        row.append("–" if calibrated is None else f"{calibrated:.3f}")
+    return row
+
+
+def _print_line(text: str) -> None:
+    console().print(visible(text), markup=False, soft_wrap=True)
 
 
 def print_evaluation(evaluation: Evaluation, name: str = "", selection: str = "") -> None:
@@ -182,5 +212,6 @@ def _number(value: float | None, nothing: str = "–", places: int = 4) -> str:
 
 
 def _clock(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    return f"{int(minutes)}:{rest:05.2f}"
+    minutes, rest = divmod(round(seconds, 2), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02}:{rest:05.2f}" if hours else f"{minutes}:{rest:05.2f}"

@@ -23,9 +23,9 @@ from vadpipe.extractors.limits import Limits
 from vadpipe.head_config import LecVadConfig
 from vadpipe.models import HeadInputs, LecVad
 from vadpipe.models.checkpoint import TrainedHead
-from vadpipe.pipeline import detect, detect_run
+from vadpipe.pipeline import detect, detect_heads, detect_run
 from vadpipe.pipeline.detect import SCHEMA_FILE, DetectOptions, detect_video, extractor_for, write_report
-from vadpipe.pipeline.detect_run import DetectRequest, _extract_options, _place
+from vadpipe.pipeline.detect_run import DetectRequest, _extract_options
 from vadpipe.pipeline.extract import ExtractOptions, feature_spec
 from vadpipe.pipeline.intervals import find_intervals
 from vadpipe.pipeline.score import score_track
@@ -155,7 +155,7 @@ def on_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[DetectReque
     monkeypatch.setattr(cuda_decode, "open_device", open_device)
     monkeypatch.setattr(detect, "create", lambda _stream, **_options: MeanColour())
     spec = feature_spec(MeanColour(), ExtractOptions(decoder="torchcodec", decode_device="cuda"))
-    monkeypatch.setattr(detect_run, "load_head", lambda _run, _device: head(spec))
+    monkeypatch.setattr(detect_heads, "load_head", lambda _run, _device: head(spec))
     videos = {"clip": painted_videos.write(tmp_path / "clip.mp4", 40)}
     store, out = tmp_path / "store", tmp_path / "out"
     return DetectRequest(videos, tmp_path, out=out, features=store, decoder="torchcodec", device="cuda:1"), asked
@@ -195,15 +195,6 @@ def test_other_ways_of_decoding_are_refused_before_any_work(
     with pytest.raises(error, match=said):
         detect_run.detect_run(replace(request, **other))
     assert asked == []
-
-
-def test_results_of_one_or_many_videos_have_their_places() -> None:
-    assert _place(None, "a", 1) == Path("a.intervals.json")
-    assert _place(Path("x.json"), "a", 1) == Path("x.json")
-    assert _place(Path("out"), "a", 1) == _place(Path("out"), "a", 2) == Path("out/a.json")
-    assert _place(None, "a", 2) == Path("detections/a.json")
-    with pytest.raises(UsageError, match="2 videos need a folder"):
-        _place(Path("x.json"), "a", 2)
 
 
 def test_a_bad_video_is_one_clear_error(tmp_path: Path) -> None:

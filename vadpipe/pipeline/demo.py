@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vadpipe.config import RunConfig, load_config
+from vadpipe.detection import Detection
 from vadpipe.extractors import Extractor, create
 from vadpipe.manifest import VideoRecord
 from vadpipe.models.checkpoint import TrainedHead
@@ -28,7 +29,6 @@ from vadpipe.pipeline.train_run import train_run
 from vadpipe.pipeline.videos import said_of
 from vadpipe.store import FeatureStore
 from vadpipe.track_file import atomic_write
-from vadpipe.tracks import Detection
 
 if TYPE_CHECKING:
     from rich.progress import Progress

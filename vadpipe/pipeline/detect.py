@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from vadpipe.calibration import Calibration
+from vadpipe.detection import AudioUse, Detection
 from vadpipe.errors import UsageError, VideoError
 from vadpipe.extractors import EXTRACTORS, Extractor, create, geometry, media
 from vadpipe.extractors.cuda_decode import check_device, check_encoder
@@ -19,17 +16,25 @@ from vadpipe.extractors.video_file import vanishing
 from vadpipe.extractors.weights import is_named
 from vadpipe.manifest import video_id
 from vadpipe.models.checkpoint import TrainedHead
-from vadpipe.pipeline.extract import Extracted, ExtractOptions, Failed, extract_tracks, feature_spec
+from vadpipe.pipeline.detect_report import SCHEMA_FILE, provenance, report, write_report
+from vadpipe.pipeline.extract import Extracted, ExtractOptions, Failed, Step, extract_tracks, feature_spec
 from vadpipe.pipeline.intervals import find_intervals
 from vadpipe.pipeline.score import score_track
 from vadpipe.sound import heard_rows, without_sound
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
-from vadpipe.track_file import atomic_write
-from vadpipe.tracks import AudioUse, Detection, FeatureTrack, VideoClip
+from vadpipe.tracks import FeatureTrack, VideoClip
 
-SCHEMA = "vadpipe.intervals/1"
-SCHEMA_FILE = Path(__file__).parent.parent / "schemas" / "intervals-1.json"
+__all__ = [
+    "SCHEMA_FILE",
+    "DetectOptions",
+    "detect_video",
+    "extractor_for",
+    "is_computable",
+    "provenance",
+    "report",
+    "write_report",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class DetectOptions:
         Stream -> choice, where it is not the one that the head's features were made with by name.
     accept
         Fields of the feature specification that may differ from the head's; each difference becomes a warning.
+    calibrations
+        Digest of a head's weights -> its calibration.
     """
 
     store: FeatureStore | None = None
@@ -49,6 +56,7 @@ class DetectOptions:
     device: str = "cpu"
     accept: frozenset[str] = frozenset()
     extract: ExtractOptions = field(default_factory=ExtractOptions)
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
 
 
 def detect_video(
@@ -59,15 +67,16 @@ def detect_video(
     *,
     student: TrainedHead | None = None,
     audio_extractor: Extractor | None = None,
+    on_step: Callable[[Step], None] | None = None,
 ) -> Detection:
     """Find the incidents in one video.
 
     The extractors may be passed in to be shared between videos (see :func:`extractor_for`); they are only needed where
     the store does not hold the features. ``student``, of the same picture features, scores a video without sound in
-    place of an audio-visual head.
+    place of an audio-visual head. ``on_step`` is told what was encoded, nothing where all features are stored.
     """
     specs = _wanted_specs(path, trained, student, options)
-    clip, tracks, warnings = _features(path, specs, options, (extractor, audio_extractor))
+    clip, tracks, warnings = _features(path, specs, options, (extractor, audio_extractor), on_step)
     for wanted, given, kind in zip(specs, tracks, ("features", "audio features")[: len(specs)], strict=True):
         warnings += wanted.require(given.spec, f"the {kind} of {clip.id!r}", options.accept)
     track, sound = tracks[0], tracks[1] if len(tracks) == 2 else None
@@ -75,16 +84,62 @@ def detect_video(
     warnings += notes
     if not audio.used:
         sound = None
-    scores = score_track(trained.head, track, trained.classes, trained.config.detect.window, sound)
-    intervals = find_intervals(scores, trained.config.detect)
-    for spec in (trained.spec, trained.audio_spec):
-        if spec is not None and spec.untrained:
-            warnings += (f"the encoder has untrained weights ({spec.weights}): scores mean nothing in practice",)
+    settings, calibration = trained.config.detect, options.calibrations.get(trained.sha256)
+    if lacks_sound(trained, audio):
+        calibration = None
+    scores = score_track(trained.head, track, trained.classes, settings.window, sound, settings.overlap)
+    scores = replace(scores, zero_shot=trained.zero_shot)
+    intervals = find_intervals(scores, settings, calibration)
+    return Detection(
+        clip,
+        intervals,
+        scores,
+        provenance(trained),
+        warnings + _cautions(trained, track) + _calibration_cautions(trained, options, audio),
+        audio,
+        asdict(settings),
+        trained.zero_shot,
+        calibration,
+    )
+
+
+def _cautions(trained: TrainedHead, track: FeatureTrack) -> tuple[str, ...]:
+    """What a reader of the scores has to know."""
+    said = tuple(
+        f"the encoder has untrained weights ({spec.weights}): scores mean nothing in practice"
+        for spec in (trained.spec, trained.audio_spec)
+        if spec is not None and spec.untrained
+    )
     if trained.caution:
-        warnings += (trained.caution,)
+        said += (trained.caution,)
+    said += trained.notes
     if track.corrupt_packets:
-        warnings += (f"{track.corrupt_packets} damaged packets were skipped",)
-    return Detection(clip, intervals, scores, provenance(trained), warnings, audio, asdict(trained.config.detect))
+        said += (f"{track.corrupt_packets} damaged packets were skipped",)
+    return said
+
+
+def lacks_sound(trained: TrainedHead, audio: AudioUse) -> bool:
+    """True where an audio-visual head had to score a picture alone; its calibration, made with sound, says nothing."""
+    return trained.audio_spec is not None and not audio.used
+
+
+def _calibration_cautions(trained: TrainedHead, options: DetectOptions, audio: AudioUse) -> tuple[str, ...]:
+    """Where the promised rate of false alarms does not hold: for another head, without sound, for other settings."""
+    calibration = options.calibrations.get(trained.sha256)
+    if calibration is None:
+        known = options.calibrations
+        return (f"{trained.config.head}, which scored this video, has no calibration",) if known else ()
+    if lacks_sound(trained, audio):
+        return ("the calibration is of videos with sound and was not applied: every interval is reported",)
+    now = asdict(trained.config.detect)
+    others = [
+        f"{name} = {now[name]:g}, not {value:g}"
+        for name, value in calibration.settings.items()
+        if name in now and now[name] != value
+    ]
+    if not others:
+        return ()
+    return (f"not calibrated for these settings ({', '.join(others)}): the rate of false alarms is not known",)
 
 
 def _wanted_specs(
@@ -137,7 +192,11 @@ def is_computable(spec: FeatureSpec) -> bool:
 
 
 def _features(
-    path: Path, specs: tuple[FeatureSpec, ...], options: DetectOptions, extractors: tuple[Extractor | None, ...]
+    path: Path,
+    specs: tuple[FeatureSpec, ...],
+    options: DetectOptions,
+    extractors: tuple[Extractor | None, ...],
+    on_step: Callable[[Step], None] | None,
 ) -> tuple[VideoClip, tuple[FeatureTrack, ...], tuple[str, ...]]:
     """Features of each specification: stored ones of this very file, or fresh ones, which are then stored.
 
@@ -151,7 +210,7 @@ def _features(
     if not missing:
         return clip, tuple(track for track in stored if track is not None), ()
     encoders = [extractors[place] or extractor_for(specs[place], options) for place in missing]
-    result = _extracted(path, encoders, options)
+    result = _extracted(path, encoders, options, on_step)
     fresh = dict(zip(missing, result.tracks, strict=True))
     tracks = tuple(track or fresh[place] for place, track in enumerate(stored))
     return result.clip, tracks, result.warnings
@@ -169,8 +228,10 @@ def _stored(clip: VideoClip, spec: FeatureSpec, options: DetectOptions) -> Featu
     return track if track.source_sha256 in ("", clip.sha256) else None
 
 
-def _extracted(path: Path, extractors: list[Extractor], options: DetectOptions) -> Extracted:
-    with closing(extract_tracks([path], extractors, options.extract)) as results:
+def _extracted(
+    path: Path, extractors: list[Extractor], options: DetectOptions, on_step: Callable[[Step], None] | None
+) -> Extracted:
+    with closing(extract_tracks([path], extractors, options.extract, on_step)) as results:
         result = next(results)
     if isinstance(result, Failed):
         raise result.error
@@ -204,72 +265,3 @@ def _crops(spec: FeatureSpec) -> str:
     """The choice of crops that gives this specification's geometry."""
     count = geometry.crops(spec.geometry) if spec.geometry in geometry.GEOMETRIES else 1
     return "center" if count == 1 else str(count)
-
-
-def provenance(trained: TrainedHead) -> dict[str, Any]:
-    """What a result says about the model that made it."""
-    told = {
-        "name": trained.config.head,
-        "sha256": trained.sha256,
-        "spec": {"digest": trained.spec.digest, **asdict(trained.spec)},
-        "categories": list(trained.classes),
-        "selection": trained.selection,
-    }
-    if trained.audio_spec is not None:
-        told["audio_spec"] = {"digest": trained.audio_spec.digest, **asdict(trained.audio_spec)}
-    return told
-
-
-def report(detection: Detection, scores_file: str) -> dict[str, Any]:
-    """The content of ``intervals.json`` (``vadpipe.intervals/1``)."""
-    clip = detection.clip
-    return {
-        "schema": SCHEMA,
-        "video": {
-            "id": clip.id,
-            "path": clip.path,
-            "fps": float(clip.fps),
-            "vfr": clip.vfr,
-            "frames": detection.scores.grid.num_frames,
-            "duration_s": clip.duration_s,
-            "sha256": clip.sha256,
-        },
-        "model": detection.provenance,
-        "params": detection.params,
-        "audio": asdict(detection.audio),
-        "intervals": [
-            {
-                "start_s": round(item.start_s, 4),
-                "end_s": round(item.end_s, 4),
-                "start_frame": item.start_frame,
-                "end_frame": item.end_frame,
-                "label": item.category,
-                "score": round(item.score, 6),
-            }
-            for item in detection.intervals
-        ],
-        "frame_scores": {"file": scores_file},
-        "warnings": list(detection.warnings),
-    }
-
-
-def write_report(detection: Detection, out: Path, draw: Callable[[Path], None] | None = None) -> dict[str, Any]:
-    """Write ``out`` (JSON) and ``<stem>.scores.npz`` beside it; returns the JSON's content.
-
-    The .npz holds ``anomaly`` (N,) per frame, ``categories`` (N, C) per frame and ``labels`` (C,), all without pickles.
-    """
-    scores = detection.scores
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        anomaly=scores.per_frame(),
-        categories=scores.grid.per_frame(scores.categories),
-        labels=np.array(scores.labels),
-    )
-    scores_path = out.with_name(f"{out.stem}.scores.npz")
-    atomic_write(scores_path, buffer.getvalue())
-    content = report(detection, scores_path.name)
-    atomic_write(out, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
-    if draw is not None:
-        draw(out.with_suffix(".png"))
-    return content

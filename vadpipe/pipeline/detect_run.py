@@ -1,131 +1,141 @@
-"""What ``vadpipe detect`` does around :func:`vadpipe.pipeline.detect.detect_video`: many videos, files, pictures."""
+"""What ``vadpipe detect`` does around :func:`vadpipe.pipeline.detect.detect_video`: many videos, heads, files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vadpipe.config import with_overrides
+from vadpipe.detection import Detection
 from vadpipe.errors import DataError, UsageError, VideoError
 from vadpipe.extractors import Extractor
-from vadpipe.extractors.limits import Limits
-from vadpipe.extractors.weights import parse_weights
-from vadpipe.models.checkpoint import TrainedHead, load_head
-from vadpipe.pipeline.detect import DetectOptions, detect_video, extractor_for, is_computable, write_report
-from vadpipe.pipeline.extract import ExtractOptions
-from vadpipe.pipeline.timeline import draw_timeline
+from vadpipe.manifest import video_id
+from vadpipe.pipeline.detect import DetectOptions, detect_video, extractor_for, is_computable
+from vadpipe.pipeline.detect_heads import Heads, load_heads
+from vadpipe.pipeline.detect_inputs import shared_ids
+from vadpipe.pipeline.detect_outputs import Outputs, Watch
+from vadpipe.pipeline.detect_places import Places
+from vadpipe.pipeline.detect_request import DetectRequest, Extras
+from vadpipe.pipeline.extract import ExtractOptions, Step
 from vadpipe.pipeline.videos import said_of
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
-from vadpipe.tracks import Detection
 
-STUDENT_FOLDER = "student"
-"""In the run folder of an audio-visual head: the run folder of its student."""
-
-
-@dataclass(frozen=True, slots=True)
-class DetectRequest:
-    """Id -> file of the videos, the head's run folder, and the command's options.
-
-    student
-        Run folder of the head for videos without sound; None for ``student/`` in the run folder, where there is one.
-    weights
-        As on the command line, see :func:`vadpipe.extractors.weights.parse_weights`.
-    decode_device
-        ``cpu`` or ``cuda``; None for that of the features that the head was trained on.
-    limits
-        Of each decoder.
-    out
-        Ends in .json and names the file (of one video), or is a folder.
-    """
-
-    videos: dict[str, Path]
-    run: Path
-    student: Path | None = None
-    out: Path | None = None
-    features: Path | None = None
-    picture: bool = False
-    overrides: tuple[str, ...] = ()
-    accept: tuple[str, ...] = ()
-    weights: tuple[str, ...] = ()
-    decoder: str = "pyav"
-    device: str = "cpu"
-    decode_device: str | None = None
-    limits: Limits = field(default_factory=Limits)
+__all__ = ["DetectRequest", "DetectSummary", "Extras", "Watch", "detect_each", "detect_run"]
 
 
 @dataclass(slots=True)
 class DetectSummary:
-    """Detections with their JSON content, files written, and failed videos with their reasons."""
+    """What a run did.
+
+    found
+        Detections with their JSON content, in the order of the videos.
+    written
+        Files, the JSON of each video among them.
+    failed, lost
+        Videos that could not be used, and why; outputs that could not be written, a sentence each.
+    interrupted
+        True where the user stopped it; what was finished is here and on the disk.
+    """
 
     found: list[tuple[Detection, dict[str, Any]]] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+    interrupted: bool = False
 
 
 def detect_run(
     request: DetectRequest,
-    on_video: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
     say: Callable[[str], None] | None = None,
 ) -> DetectSummary:
-    """Detect in every video; one that fails is reported and costs itself only. ``on_video`` gets the total."""
-    videos = request.videos
-    for name in videos:
-        _place(request.out, name, len(videos))  # said before any work is done
-    trained = _with_overrides(load_head(request.run, request.device), request.overrides)
-    student = _student(request, trained)
-    options = DetectOptions(
-        FeatureStore(request.features) if request.features else None,
-        _weights(request, trained),
-        request.device,
-        frozenset(request.accept),
-        _extract_options(request, trained.spec),
-    )
-    extractor = _extractor(trained.spec, options, videos)
-    sound = _extractor(trained.audio_spec, options, videos)
-    summary = DetectSummary()
-    for name, path in videos.items():
-        try:
-            detection = detect_video(path, trained, options, extractor, student=student, audio_extractor=sound)
-        except (VideoError, DataError) as error:
-            summary.failed[name] = str(error)
-            if say is not None:
-                say(f"failed: {said_of(path, error)}")
-        else:
-            out = _place(request.out, name, len(videos))
-            picture = partial(_draw, detection, trained.spec.untrained) if request.picture else None
-            summary.found.append((detection, write_report(detection, out, picture)))
-            summary.written.append(out)
-        if on_video is not None:
-            on_video(len(videos))
+    """Detect in every video; one that fails is reported and costs itself only, and so does a file beside the JSON.
+
+    An interrupt ends the run after what is finished was written; with nothing finished it goes on to the caller.
+    """
+    watch, say = watch or _Nobody(), say or _not_said
+    places = Places(request.videos, request.out, request.extras, request.picture)  # said before any work is done
+    outputs = Outputs(places, request.extras, request.picture, say, request.limits)
+    heads = load_heads(request, say)
+    summary = DetectSummary(written=outputs.written, lost=outputs.failed)
+    try:
+        for name, path, result in detect_each(request, heads, watch, say):
+            if isinstance(result, Detection):
+                summary.found.append((result, outputs.keep(name, path, result)))
+                outputs.add(name, path, result, watch)
+                watch.end(result)
+            else:
+                summary.failed[name] = str(result)
+                watch.end(None)
+    except KeyboardInterrupt:
+        if not summary.found:
+            raise
+        summary.interrupted = True
+    outputs.finish()
     return summary
 
 
-def find_student(run: Path, given: Path | None) -> Path | None:
-    """Return ``given``, or ``student/`` in the run folder where there is a finished head."""
-    inside = run / STUDENT_FOLDER
-    return given if given is not None else inside if (inside / "config.json").is_file() else None
+def detect_each(
+    request: DetectRequest, heads: Heads, watch: Watch, say: Callable[[str], None]
+) -> Iterator[tuple[str, Path, Detection | VideoError | DataError]]:
+    """Name, file and detection of every video, or why there is none, which is said too; writes nothing but features.
+
+    Begins each video for ``watch``; the caller ends it.
+    """
+    options = detect_options(request, heads)
+    _check_shared_ids(request, heads, say)
+    ids = {video_id(path) for path in request.videos.values()}
+    one_each = len(ids) == len(request.videos)
+    picture = needed_extractor(heads.trained.spec, options, ids, one_each=one_each)
+    sound = needed_extractor(heads.trained.audio_spec, options, ids, one_each=one_each)
+    for name, path in request.videos.items():
+        watch.begin(name)
+        try:
+            detection = _detect(path, heads, options, (picture, sound), watch)
+        except (VideoError, DataError) as error:
+            say(f"failed: {said_of(path, error)}")
+            yield name, path, error
+        else:
+            yield name, path, replace(detection, clip=replace(detection.clip, id=name))
 
 
-def _student(request: DetectRequest, trained: TrainedHead) -> TrainedHead | None:
-    folder = find_student(request.run, request.student)
-    if folder is None:
-        return None
-    if trained.audio_spec is None:
-        raise UsageError(f"--student {folder}: {request.run} uses no audio, so nothing would ever be left to a student")
-    student = _with_overrides(load_head(folder, request.device), request.overrides)
-    if student.audio_spec is not None:
-        raise UsageError(f"{folder} uses audio itself; a student scores videos that have none")
-    if student.classes != trained.classes:
-        raise UsageError(
-            f"{folder} knows the classes {', '.join(student.classes)}, {request.run} {', '.join(trained.classes)}; "
-            "a student needs its teacher's"
-        )
-    trained.spec.require(student.spec, f"the student in {folder}", frozenset(request.accept))
-    return student
+def _detect(
+    path: Path,
+    heads: Heads,
+    options: DetectOptions,
+    extractors: tuple[Extractor | None, Extractor | None],
+    watch: Watch,
+) -> Detection:
+    frames = shares = 0.0
+
+    def on_step(step: Step) -> None:
+        nonlocal frames, shares
+        frames, shares = frames + step.frames, shares + step.videos
+        if shares > 0:
+            watch.step("features", frames, frames / shares)  # exact but for the last snippet, which may be short
+
+    return detect_video(
+        path,
+        heads.trained,
+        options,
+        extractors[0],
+        student=heads.student,
+        audio_extractor=extractors[1],
+        on_step=on_step,
+    )
+
+
+def detect_options(request: DetectRequest, heads: Heads) -> DetectOptions:
+    return DetectOptions(
+        FeatureStore(request.features) if request.features else None,
+        heads.weights,
+        request.device,
+        frozenset(request.accept),
+        _extract_options(request, heads.trained.spec),
+        heads.calibrations,
+    )
 
 
 def _extract_options(request: DetectRequest, spec: FeatureSpec) -> ExtractOptions:
@@ -136,35 +146,44 @@ def _extract_options(request: DetectRequest, spec: FeatureSpec) -> ExtractOption
     return ExtractOptions(spec.frames_per_snippet, request.decoder, 1, request.limits, where)
 
 
-def _extractor(spec: FeatureSpec | None, options: DetectOptions, videos: Mapping[str, Path]) -> Extractor | None:
-    """The encoder, before any video is looked at; None where all is stored, or where this version has no encoder."""
+def _check_shared_ids(request: DetectRequest, heads: Heads, say: Callable[[str], None]) -> None:
+    """Features are stored by id alone; computed ones know their file by its digest, imported ones do not."""
+    if request.features is None or not (shared := shared_ids(request.videos)):
+        return
+    name, paths = next(iter(shared.items()))
+    told = f"{paths[0]} and {paths[1]} have one id in the store, {name!r}"
+    specs = (heads.trained.spec, heads.trained.audio_spec)
+    if any(spec is not None and spec.model == "imported" for spec in specs):
+        raise UsageError(f"{told}, so that imported features of one would be taken for the other's; rename one")
+    say(f"note: {told}, where the features of only one of them are kept")
+
+
+def needed_extractor(
+    spec: FeatureSpec | None, options: DetectOptions, ids: Iterable[str], *, one_each: bool = True
+) -> Extractor | None:
+    """The encoder, before any video is looked at; None where all is stored, or where this version has no encoder.
+
+    ``one_each``: each id is of one video; of several with one id the store holds no more than one.
+    """
     if spec is None or not is_computable(spec):
         return None
-    if options.store is not None and set(videos) <= set(options.store.ids(spec)):
+    if options.store is not None and one_each and set(ids) <= set(options.store.ids(spec)):
         return None
     return extractor_for(spec, options)
 
 
-def _weights(request: DetectRequest, trained: TrainedHead) -> dict[str, str]:
-    specs = [spec for spec in (trained.spec, trained.audio_spec) if spec is not None and is_computable(spec)]
-    return parse_weights(request.weights, [spec.stream for spec in specs], fill=False)
+class _Nobody:
+    """Wants to know nothing."""
+
+    def begin(self, name: str) -> None:
+        """As :class:`Watch` says."""
+
+    def step(self, what: str, done: float, total: float) -> None:
+        """As :class:`Watch` says."""
+
+    def end(self, detection: Detection | None) -> None:
+        """As :class:`Watch` says."""
 
 
-def _draw(detection: Detection, untrained: bool, path: Path) -> None:
-    note = "The encoder has random weights: scores mean nothing in practice." if untrained else ""
-    draw_timeline(path, detection.scores, detection.intervals, title=detection.clip.id, untrained_note=note)
-
-
-def _with_overrides(trained: TrainedHead, overrides: tuple[str, ...]) -> TrainedHead:
-    return replace(trained, config=with_overrides(trained.config, [f"detect.{item}" for item in overrides]))
-
-
-def _place(out: Path | None, name: str, count: int) -> Path:
-    """Where a video's JSON goes: ``out`` itself where it ends in .json, else a file named after the video in it."""
-    if out is None:
-        return Path(f"{name}.intervals.json") if count == 1 else Path("detections") / f"{name}.json"
-    if out.suffix.lower() != ".json":
-        return out / f"{name}.json"
-    if count > 1:
-        raise UsageError(f"--out {out}: {count} videos need a folder")
-    return out
+def _not_said(_text: str) -> None:
+    """Nobody wants to hear it."""

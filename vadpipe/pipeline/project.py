@@ -123,19 +123,22 @@ def with_truth(
     return fitted, notes
 
 
-def find_run(given: Path | None, project: Path) -> Path:
-    """Return ``given``, or the only finished run under ``runs/``; with several, the newest is not guessed."""
+def find_run(given: Path | None, project: Path, option: str = "--run") -> Path:
+    """Return ``given``, or the only finished run under ``runs/``; with several, the newest is not guessed.
+
+    ``option`` is what the user may name it with.
+    """
     if given is not None:
         if not (given / "config.json").is_file():
-            raise UsageError(f"--run {given}: no trained head there; expected a folder with a config.json")
+            raise UsageError(f"{option} {given}: no trained head there; expected a folder with a config.json")
         return given
     finished = sorted(path.parent for path in (project / "runs").glob("*/config.json"))
     if len(finished) == 1:
         return finished[0]
     if not finished:
-        raise UsageError(f"no trained head under {project / 'runs'}; run vadpipe train first, or pass --run")
+        raise UsageError(f"no trained head under {project / 'runs'}; run vadpipe train first, or pass {option}")
     names = ", ".join(path.name for path in finished)
-    raise UsageError(f"several trained heads under {project / 'runs'} ({names}); pass --run with one of them")
+    raise UsageError(f"several trained heads under {project / 'runs'} ({names}); pass {option} with one of them")
 
 
 def clear_run(folder: Path) -> None:
@@ -147,10 +150,12 @@ def clear_run(folder: Path) -> None:
         "metrics.jsonl",
         "config.json",
         "model.safetensors",
+        "model.next.safetensors",  # a kill in the middle of a replacement leaves it
         "README.md",
         "curve.png",
         "tensorboard",
         SEEN_FILE,
+        "calibration.json",  # of the head that goes
     }
     names = {path.name for path in folder.iterdir() if not (path.name.startswith(".") and path.name.endswith(".tmp"))}
     if strange := sorted(names - known - {"evaluation.json"}):
@@ -168,7 +173,7 @@ def test_records(
     allow_seen: bool,
     say: Callable[[str], None],
     order: Path | None = None,  # noqa: PT028  # this is no test: it is about the test split
-    differences: dict[str, int] | None = None,  # noqa: PT028
+    differences: dict[str, int] | None = None,  # noqa: PT028  # as above
 ) -> list[VideoRecord]:
     """Records to evaluate ``run`` on, with their truth; refuses videos that the head has seen in training.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vadpipe.models.windows import windows
+from vadpipe.models.windows import fade, shared, windows
 from vadpipe.pipeline.one_video import Origin, require_one_video
 from vadpipe.sound import heard_rows
 from vadpipe.spec import FeatureSpec
@@ -25,27 +25,38 @@ def audio_track(store: FeatureStore, spec: FeatureSpec | None, video_id: str) ->
 
 @torch.inference_mode()
 def score_track(
-    head: Any, track: FeatureTrack, labels: tuple[str, ...], window: int = 256, audio: FeatureTrack | None = None
+    head: Any,
+    track: FeatureTrack,
+    labels: tuple[str, ...],
+    window: int = 256,
+    audio: FeatureTrack | None = None,
+    overlap: int = 0,
 ) -> ScoreTrack:
     """Score every snippet of one video; crops (crops, T, D) are scored one by one and averaged.
 
-    ``head`` must be in evaluation mode; each window of at most ``window`` snippets is scored on its own. ``audio`` are
-    the features of the sound, for heads that use it: as many snippets, without crops; None for a video without sound.
-    :class:`DataError` where they are of another file, see :func:`require_one_video`.
+    ``head`` must be in evaluation mode; each window of at most ``window`` snippets is scored on its own, and where two
+    windows overlap, by ``overlap`` snippets, their scores are cross-faded. ``audio`` are the features of the sound, for
+    heads that use it: as many snippets, without crops; None for a video without sound. :class:`DataError` where they
+    are of another file, see :func:`require_one_video`.
     """
     if audio is not None:
         require_one_video(track.video_id, Origin.of(track), Origin.of(audio))
     device = next(head.parameters()).device
     crops = track.data if track.data.ndim == 3 else track.data[None]
-    anomaly = np.zeros(track.grid.num_snippets, dtype=np.float32)
-    categories = np.zeros((track.grid.num_snippets, len(labels)), dtype=np.float32)
-    for start, end in windows(track.grid.num_snippets, window):
+    count, overlap = track.grid.num_snippets, shared(window, overlap)
+    sums = np.zeros((count, 1 + len(labels)))  # anomaly, categories
+    totals = np.zeros((count, 1))
+    for start, end in windows(count, window, overlap):
         rows = torch.from_numpy(crops[:, start:end].astype(np.float32)).to(device)
         lengths = torch.full((len(crops),), end - start, device=device)
         out = head(rows, lengths, *_sound(head, audio, start, end, rows))
-        anomaly[start:end] = out.anomaly.mean(dim=0).float().cpu().numpy()
-        categories[start:end] = out.categories.mean(dim=0).float().cpu().numpy()
-    return ScoreTrack(anomaly, categories, labels, track.grid)
+        weights = fade(start, end, count, overlap)[:, None]
+        scores = torch.cat([out.anomaly.mean(dim=0).float()[:, None], out.categories.mean(dim=0).float()], dim=1)
+        sums[start:end] += weights * scores.cpu().numpy()
+        totals[start:end] += weights
+    blended = (sums / totals).astype(np.float32)
+    zero_shot = frozenset(labels[len(labels) - getattr(head, "own_count", 0) :])
+    return ScoreTrack(blended[:, 0].copy(), blended[:, 1:].copy(), labels, track.grid, zero_shot)
 
 
 def _sound(

@@ -1,0 +1,56 @@
+"""Video files told by their first bytes, whatever their names say. No decoder is asked."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+_LOOK_BYTES = 1024
+_EBML = b"\x1a\x45\xdf\xa3"
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_MPEG_PACK, _MPEG_SEQUENCE = b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3"
+_MXF = bytes.fromhex("060e2b34")
+_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"moof", b"styp"})
+# brands of ISO files that hold still pictures or sound alone
+_NO_VIDEO = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"crx ", b"M4A ", b"M4B ", b"M4P "})
+_OGG_VIDEO = (b"\x80theora", b"OVP80", b"BBCD\x00")
+
+
+def is_video_file(path: Path) -> bool:
+    """True where a regular file begins as a video container does; False for all else, unreadable files included."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return False
+            return begins_as_video(file.read(_LOOK_BYTES))
+    except (OSError, ValueError):
+        return False
+
+
+def begins_as_video(start: bytes) -> bool:
+    """True for the first bytes, up to 1024, of a container of video.
+
+    Known are MP4 and MOV, Matroska and WebM, AVI, MPEG program and transport streams, ASF, FLV, OGV, MXF, RM and IVF.
+    Matroska and ASF may hold sound alone, which their first bytes do not say.
+    """
+    if start[4:8] == b"ftyp":
+        return start[8:12] not in _NO_VIDEO
+    if start[4:8] in _BOXES and start[:2] in (b"\x00\x00", b"\x00\x01"):  # a size of up to 128 KiB, or 1 for "long"
+        return True
+    if start.startswith((_EBML, _ASF, _MPEG_PACK, _MPEG_SEQUENCE, b"FLV\x01", _MXF, b".RMF", b"DKIF\x00\x00")):
+        return True
+    if start.startswith(b"RIFF"):
+        return start[8:12] == b"AVI "
+    if start.startswith(b"OggS"):
+        return any(mark in start[:64] for mark in _OGG_VIDEO)
+    return _is_transport_stream(start)
+
+
+def _is_transport_stream(start: bytes) -> bool:
+    """Sync bytes at the distance of the packets: 188 bytes, or 192 with a time stamp in front of each."""
+    return any(
+        len(start) > first + 3 * size and all(start[first + number * size] == 0x47 for number in range(4))
+        for first, size in ((0, 188), (4, 192))
+    )

@@ -1,0 +1,181 @@
+"""What ``vadpipe detect`` leaves on the disk: the JSON of each video, and all that is wanted beside it.
+
+The JSON comes first and is never lost. Whatever else cannot be written costs itself only, and is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from vadpipe.datasets.folder import read_labels
+from vadpipe.datasets.ground_truth import Truth, names_no_videos, read_truth
+from vadpipe.detection import Detection
+from vadpipe.errors import UsageError, VadpipeError
+from vadpipe.extractors.limits import Limits
+from vadpipe.manifest import VideoRecord
+from vadpipe.pipeline.detect_places import Places
+from vadpipe.pipeline.detect_report import write_report
+from vadpipe.pipeline.detect_request import Extras
+from vadpipe.pipeline.exports import EXPORTERS
+from vadpipe.pipeline.timeline import draw_timeline
+from vadpipe.track_file import atomic_write
+
+
+class Watch(Protocol):
+    """Who is told where a run is."""
+
+    def begin(self, name: str) -> None:
+        """A video is begun with."""
+
+    def step(self, what: str, done: float, total: float) -> None:
+        """``done`` of ``total`` frames of it are through a step of the work, named in a word."""
+
+    def end(self, detection: Detection | None) -> None:
+        """It is done, or has failed."""
+
+
+class Outputs:
+    """Writes the files of one run; ``written`` and ``failed``, a sentence each, say what became of them."""
+
+    def __init__(
+        self,
+        places: Places,
+        extras: Extras,
+        picture: bool,
+        say: Callable[[str], None],
+        limits: Limits | None = None,
+    ) -> None:
+        self.written: list[Path] = []
+        self.failed: list[str] = []
+        self._places, self._extras, self._picture, self._say = places, extras, picture, say
+        self._limits = limits
+        self._kept: list[tuple[Path, Detection]] = []
+        if extras.annotations is not None and names_no_videos(extras.annotations):
+            raise UsageError(f"--annotations {extras.annotations} names no videos; give a file that does")
+
+    def keep(self, name: str, path: Path, detection: Detection) -> dict[str, Any]:
+        """Write the JSON of one video and the scores beside it; returns its content."""
+        report = self._places.report(name)
+        content = write_report(detection, report)
+        self.written.append(report)
+        self._kept.append((path, detection))
+        return content
+
+    def add(self, name: str, path: Path, detection: Detection, watch: Watch) -> None:
+        """Write what else is wanted of it."""
+        places, extras = self._places, self._extras
+        if self._picture:
+            self._try(f"picture of {name}", partial(_draw, detection, places.report(name).with_suffix(".png")))
+        for kind in extras.exports:
+            if EXPORTERS[kind].per_video:
+                self._try(f"{kind} of {name}", partial(_export, kind, [detection], partial(places.beside, name)))
+        if (frames := places.frames(name)) is not None:
+            self._try(f"frame scores of {name}", partial(_frames, detection, frames))
+        if extras.clips is not None:
+            self._try(f"clips of {name}", partial(_clips, path, detection, extras.clips, extras, self._limits))
+        if (overlay := places.overlay(name)) is not None:
+            self._try(f"overlay of {name}", partial(_overlay, path, detection, overlay, watch, self._limits))
+
+    def finish(self) -> None:
+        """Write what is about all videos together, those that there are."""
+        if not self._kept:
+            return
+        detections = [detection for _, detection in self._kept]
+        for kind in self._extras.exports:
+            if not EXPORTERS[kind].per_video:
+                self._try(kind, partial(_export, kind, detections, self._places.of_all))
+        if self._extras.html is not None:
+            self._try("page", partial(self._html, self._extras.html))
+
+    def _html(self, out: Path) -> list[Path]:
+        from vadpipe.pipeline.html_report import ReportEntry, write_html
+
+        truth: Truth = {}
+        if (annotations := self._extras.annotations) is not None:
+            self._try("annotations", lambda: truth.update(true_incidents(annotations, self._kept, self._say)) or [])
+        entries = [
+            ReportEntry(path if path.is_file() else None, detection, truth.get(detection.clip.id, ()))
+            for path, detection in self._kept
+        ]
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return write_html(entries, out, embed=self._extras.embed)
+
+    def _try(self, what: str, write: Callable[[], Sequence[Path]]) -> None:
+        try:
+            self.written += write()
+        except (VadpipeError, OSError, ImportError) as error:
+            self.failed.append(f"{what}: {error}")
+            self._say(f"failed: {what}: {error}; the JSON is kept")
+
+
+def _draw(detection: Detection, out: Path) -> list[Path]:
+    """The timeline; own categories carry their note in it."""
+    scores = detection.scores
+    spec = detection.provenance.get("spec", {})
+    untrained = str(spec.get("weights", "")).partition(":")[0] == "random"
+    draw_timeline(
+        out,
+        replace(scores, labels=tuple(map(detection.shown, scores.labels)), zero_shot=frozenset()),
+        [replace(item, category=detection.shown(item.category)) for item in detection.intervals],
+        title=detection.clip.id,
+        untrained_note="The encoder has random weights: scores mean nothing in practice." if untrained else "",
+        threshold=detection.calibration.threshold if detection.calibration is not None else None,
+    )
+    return [out]
+
+
+def _export(kind: str, detections: Sequence[Detection], place: Callable[[str], Path]) -> list[Path]:
+    written = []
+    for suffix, content in EXPORTERS[kind].files(detections):
+        atomic_write(place(suffix), content)
+        written.append(place(suffix))
+    return written
+
+
+def _frames(detection: Detection, out: Path) -> list[Path]:
+    from vadpipe.pipeline.exports.frames import write_frames
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return [write_frames(detection, out)]
+
+
+def _clips(path: Path, detection: Detection, folder: Path, extras: Extras, limits: Limits | None) -> list[Path]:
+    from vadpipe.pipeline.clips import cut_clips
+
+    folder.mkdir(parents=True, exist_ok=True)
+    return cut_clips(path, detection, folder, pre_s=extras.pre_roll_s, post_s=extras.post_roll_s, limits=limits)
+
+
+def _overlay(path: Path, detection: Detection, out: Path, watch: Watch, limits: Limits | None) -> list[Path]:
+    from vadpipe.pipeline.overlay import draw_overlay
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return [draw_overlay(path, detection, out, lambda done, total: watch.step("overlay", done, total), limits=limits)]
+
+
+def true_incidents(path: Path, kept: Sequence[tuple[Path, Detection]], say: Callable[[str], None]) -> Truth:
+    """Id -> true incidents, from an annotation file; says which videos it tells nothing of.
+
+    A line without a category needs the video's label: from ``labels.csv`` beside the file, else it is the only category
+    that the head knows. :class:`DataError` as of :func:`vadpipe.datasets.ground_truth.read_truth`.
+    """
+    table = path.parent / "labels.csv"
+    labelled = {record.id: record for record in read_labels(table)} if table.is_file() else {}
+    grids = {detection.clip.id: detection.scores.grid for _, detection in kept}
+    records = {
+        detection.clip.id: VideoRecord(
+            detection.clip.id,
+            labelled[detection.clip.id].labels
+            if detection.clip.id in labelled
+            else frozenset(detection.scores.labels[1:]),
+        )
+        for _, detection in kept
+    }
+    truth = read_truth(path, records, grids)
+    if silent := sorted(grids.keys() - truth.keys()):
+        say(f"note: {path} says nothing of {', '.join(silent[:5])}{' …' if len(silent) > 5 else ''}")
+    return truth

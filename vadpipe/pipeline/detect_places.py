@@ -1,0 +1,158 @@
+"""Where ``vadpipe detect`` writes: every file's place is known, and refused where it would harm, before any work."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from vadpipe.errors import UsageError
+from vadpipe.manifest import MEDIA_SUFFIXES
+from vadpipe.pipeline.detect_request import Extras
+from vadpipe.pipeline.exports import EXPORTERS
+
+FRAME_FORMS = ("npz", "csv")
+_MOST_NAME_BYTES = 180  # file systems take 255, and suffixes follow
+_REPORT_SUFFIX = ".intervals.json"
+
+
+class Places:
+    """The files of one run, by the names of its videos. :class:`UsageError` where they cannot be written so.
+
+    No file is one of the videos, no two files are one, and every file lies directly in a folder that the user named.
+    """
+
+    def __init__(self, videos: Mapping[str, Path], out: Path | None, extras: Extras, picture: bool = False) -> None:
+        self._names, self._out, self._extras, self._picture = tuple(videos), out, extras, picture
+        self._check_options()
+        self._check_files(videos)
+
+    def report(self, name: str) -> Path:
+        """The JSON: ``out`` itself where it ends in .json, else a file named after the video in it."""
+        several, out = len(self._names) > 1, self._out
+        if out is None:
+            return Path("detections") / f"{file_name(name)}.json" if several else Path(file_name(name) + _REPORT_SUFFIX)
+        if out.suffix.lower() != ".json":
+            return out / f"{file_name(name)}.json"
+        if several:
+            raise UsageError(f"--out {out}: {len(self._names)} videos need a folder")
+        return out
+
+    def beside(self, name: str, suffix: str) -> Path:
+        """A file beside the JSON, of its name with another suffix."""
+        report = self.report(name)
+        stem = report.name.removesuffix(_REPORT_SUFFIX)
+        return report.with_name((stem if stem != report.name else report.stem) + suffix)
+
+    def of_all(self, suffix: str) -> Path:
+        """A file about all videos: beside the JSON of one, or in the folder of several."""
+        if len(self._names) == 1:
+            return self.beside(self._names[0], suffix)
+        return self.report(self._names[0]).with_name(f"detections{suffix}")
+
+    def frames(self, name: str) -> Path | None:
+        """Scores of every frame, where they are wanted."""
+        wanted = self._extras.frames
+        if wanted in FRAME_FORMS:
+            return self.beside(name, f".frames.{wanted}")
+        return Path(wanted) if wanted else None
+
+    def overlay(self, name: str) -> Path | None:
+        """The video with its scores drawn on it, where it is wanted."""
+        out = self._extras.overlay
+        if out is None or (len(self._names) == 1 and out.suffix.lower() == ".mp4" and not out.is_dir()):
+            return out
+        return out / f"{file_name(name)}.mp4"
+
+    def _check_options(self) -> None:
+        extras, several = self._extras, len(self._names) > 1
+        if unknown := [name for name in extras.exports if name not in EXPORTERS]:
+            raise UsageError(f"--export {unknown[0]}: expected one of {', '.join(EXPORTERS)}")
+        if extras.frames and extras.frames not in FRAME_FORMS:
+            if Path(extras.frames).suffix.lower() not in (".npz", ".csv"):
+                raise UsageError(f"--frames {extras.frames}: expected a name that ends in .npz or .csv, or npz or csv")
+            if several:
+                raise UsageError(f"--frames {extras.frames}: one file for {len(self._names)} videos; say npz or csv")
+        if extras.overlay is not None and several and extras.overlay.suffix.lower() in MEDIA_SUFFIXES:
+            raise UsageError(f"--overlay {extras.overlay}: {len(self._names)} videos need a folder")
+        if extras.overlay is not None and extras.overlay.suffix.lower() in MEDIA_SUFFIXES - {".mp4"}:
+            raise UsageError(f"--overlay {extras.overlay}: expected a name that ends in .mp4, or a folder")
+        if extras.html is not None and extras.html.suffix.lower() not in (".html", ".htm"):
+            raise UsageError(f"--html {extras.html}: expected a name that ends in .html")
+        if extras.html is None and extras.embed:
+            raise UsageError("--embed puts the video into the page; pass --html with it")
+        if extras.html is None and extras.annotations is not None:
+            raise UsageError("--annotations are drawn in the page; pass --html with them")
+        if extras.annotations is not None and not extras.annotations.is_file():
+            raise UsageError(f"--annotations {extras.annotations}: no such file")
+
+    def _check_files(self, videos: Mapping[str, Path]) -> None:
+        inputs = {key: path for path in videos.values() for key in (_place(path), path.resolve(), _inode(path))}
+        taken: dict[Path, str] = {}
+        for option, path in self._files():
+            _check_folder(option, path)
+            place, inode = _place(path), _inode(path)
+            if (video := inputs.get(place) or (inputs.get(inode) if inode else None)) is not None:
+                raise UsageError(f"{option}: {path} is the video {video} itself, which is never overwritten")
+            if place in taken:
+                raise UsageError(f"{taken[place]} and {option} are the same file, {path}; give each its own")
+            taken[place] = option
+        clips = self._extras.clips
+        if clips is not None and any(_place(path).parent == clips.resolve() for path in videos.values()):
+            raise UsageError(f"--clips {clips}: videos to look at lie there, which are never overwritten; name another")
+
+    def _files(self) -> Iterator[tuple[str, Path]]:
+        """(what asks for it, file) of all that is known before the work; the names of clips are not."""
+        for name in self._names:
+            yield "--out", self.report(name)
+            yield "the scores", self.report(name).with_name(f"{self.report(name).stem}.scores.npz")
+            if self._picture:
+                yield "--picture", self.report(name).with_suffix(".png")
+            yield from self._exported(per_video=True, place=partial(self.beside, name))
+            for option, path in (("--frames", self.frames(name)), ("--overlay", self.overlay(name))):
+                if path is not None:
+                    yield option, path
+        for kind in self._extras.exports:
+            if not EXPORTERS[kind].per_video:
+                for suffix in (EXPORTERS[kind].suffix, *EXPORTERS[kind].beside):
+                    yield f"--export {kind}", self.of_all(suffix)
+        if self._extras.html is not None:
+            yield "--html", self._extras.html
+
+    def _exported(self, *, per_video: bool, place: Callable[[str], Path]) -> Iterator[tuple[str, Path]]:
+        for kind in self._extras.exports:
+            exporter = EXPORTERS[kind]
+            if exporter.per_video == per_video:
+                for suffix in (exporter.suffix, *exporter.beside):
+                    yield f"--export {kind}", place(suffix)
+
+
+def file_name(name: str) -> str:
+    """A video's name as that of a file: the name itself, cut and made unique by a digest where it is too long."""
+    raw = name.encode("utf-8", "surrogateescape")
+    if len(raw) <= _MOST_NAME_BYTES:
+        return name
+    return f"{raw[: _MOST_NAME_BYTES - 20].decode('utf-8', 'ignore')}-{hashlib.sha256(raw).hexdigest()[:12]}"
+
+
+def _place(path: Path) -> Path:
+    """The directory entry that a path names: its folder followed through links, its own name as it is."""
+    return path.parent.resolve() / path.name
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    """Tells two names of one file, such as hard links or names on a file system that knows no capitals."""
+    with suppress(OSError):
+        status = path.stat()
+        return status.st_dev, status.st_ino
+    return None
+
+
+def _check_folder(option: str, path: Path) -> None:
+    if path.is_dir():
+        raise UsageError(f"{option}: {path} is a folder; give another place")
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise UsageError(f"{option}: {nearest} is no folder, so {path} cannot be written")
