@@ -198,7 +198,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny counts, to try the script itself")
     options = parser.parse_args()
     if options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("torch sees no GPU; see vadpipe doctor --full")
+        raise UsageError("torch sees no GPU; see vadpipe doctor")
     return options
 
 

@@ -10,28 +10,30 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
 from vadpipe import __version__
+from vadpipe.cli_calibrate import calibrate
 from vadpipe.cli_checkpoint import import_checkpoint
+from vadpipe.cli_completion import completion
 from vadpipe.cli_data import data_group, import_labels
+from vadpipe.cli_detect import detect
+from vadpipe.cli_doctor import doctor
 from vadpipe.cli_evaluate import evaluate
 from vadpipe.cli_extract import extract
 from vadpipe.cli_features import features_group
 from vadpipe.cli_import import import_group
 from vadpipe.cli_options import (
     PATH,
-    decoder_option,
     device_option,
-    json_option,
-    limit_option,
     quiet_option,
     resolve_device,
-    stream_weights_option,
 )
-from vadpipe.cli_output import print_detection, print_evaluation, print_json, print_table, progress, say
+from vadpipe.cli_output import print_detection, print_evaluation, print_table, progress, say
+from vadpipe.cli_report import report
+from vadpipe.cli_store import store_group
 from vadpipe.cli_train import train
 from vadpipe.cli_weights import weights_group
 from vadpipe.errors import VadpipeError
@@ -42,73 +44,43 @@ from vadpipe.errors import VadpipeError
 def cli() -> None:
     """Weakly supervised video anomaly detection, from raw video to scored intervals.
 
+    It trains on labels of whole videos and tells for every frame of a new one how anomalous it is, and for every
+    incident when it starts and ends. A command that was stopped goes on where it was when it is given again. Results
+    go to stdout, progress and messages to stderr; where NO_COLOR is set nothing is coloured.
+
     \b
-    vadpipe extract videos/
-    vadpipe train
-    vadpipe detect clip.mp4 --out intervals.json
+    Exit codes:
+      0    fine
+      1    failed; one line says what was got, what was expected and what to do
+      2    usage: an option, an argument or a file that is not there
+      3    finished, but some videos failed, each named with its reason
+      130  interrupted, 143 terminated; what was finished is kept
+
+    \b
+    Examples:
+      vadpipe extract videos/
+      vadpipe train
+      vadpipe detect clip.mp4 --out intervals.json
+      vadpipe detect --help
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
 
 
-@cli.command()
-@click.argument("videos", nargs=-1, required=True, type=PATH)
-@click.option("--run", type=PATH, help="Run folder.  [default: the only one under runs/]")
-@click.option("--student", type=PATH, help="Run folder for videos without sound.  [default: student/ in the run]")
-@click.option("--out", type=PATH, help="A .json file for one video, else a folder.")
-@click.option("--features", type=PATH, help="Store to look in first and to keep features in.")
-@click.option("--picture", is_flag=True, help="Also draw the timeline as PNG beside the JSON.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Thresholds, e.g. r_ano=0.3.")
-@click.option("--accept", multiple=True, metavar="FIELD", help="Field of the feature specification that may differ.")
-@stream_weights_option
-@decoder_option
-@click.option(
-    "--decode-device",
-    type=click.Choice(["cpu", "cuda"]),
-    help="Where pictures are decoded.  [default: as those of the head's features]",
-)
-@limit_option
-@device_option
-@json_option
-@quiet_option
-def detect(videos: tuple[Path, ...], out: Path | None, as_json: bool, quiet: bool, **settings: Any) -> None:
-    """Find incidents in VIDEOS: intervals with category and score, and a score for every frame."""
-    from vadpipe.pipeline.project import find_run
-    from vadpipe.pipeline.videos import find_videos
-
-    refused: dict[str, str] = {}
-    found, run = find_videos(videos, refused), find_run(settings.pop("run"), Path())
-    for reason in refused.values():
-        say(f"failed: {reason}")
-    from vadpipe.extractors.limits import parse_limits
-
-    settings["limits"] = parse_limits(settings["limits"])
-    settings["device"] = resolve_device(settings["device"])
-    from vadpipe.pipeline.detect_run import DetectRequest, detect_run
-
-    request = DetectRequest(videos=found, run=run, out=out, **settings)
-    with progress(quiet) as bars:
-        task = bars.add_task("videos", total=None, note="")
-        result = detect_run(request, lambda total: bars.update(task, total=total, advance=1), say)
-    for detection, content in result.found:
-        if as_json:
-            print_json(content)
-            continue
-        print_detection(detection)
-        say(f"audio: {'used' if detection.audio.used else 'not used'}: {detection.audio.reason}")
-        for text in detection.warnings:
-            say(f"warning: {text}")
-    for place in result.written:
-        say(f"wrote {place}")
-    if result.failed or refused:
-        sys.exit(3 if result.found else 1)
-
-
-@cli.command()
+@cli.command(short_help="See it work on made-up videos; no download.")
 @click.option("--out", type=PATH, default=Path("demo"), show_default=True, help="Folder of the demo project.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @device_option
 @quiet_option
 def demo(out: Path, seed: int, device: str, quiet: bool) -> None:
-    """Make a small synthetic data set, then extract, train, evaluate and detect on it; no download."""
+    """Make a small synthetic data set, then extract, train, evaluate and detect on it; no download.
+
+    Draws 64 street videos with planted fights, explosions and crashes. The encoder has random weights, so the figures
+    show that the machinery works and learns, not how good pretrained features are. Takes some minutes.
+
+    \b
+    Examples:
+      vadpipe demo
+      vadpipe demo --out /tmp/demo --seed 1 --device cpu
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.pipeline.demo import run_demo
 
     with progress(quiet) as bars:
@@ -119,24 +91,20 @@ def demo(out: Path, seed: int, device: str, quiet: bool) -> None:
 
 
 cli.add_command(extract)
+cli.add_command(detect)
+cli.add_command(calibrate)
 cli.add_command(train)
 cli.add_command(evaluate)
+cli.add_command(report)
 cli.add_command(import_group)
 cli.add_command(data_group)
 cli.add_command(weights_group)
 cli.add_command(features_group)
+cli.add_command(store_group)
+cli.add_command(doctor)
+cli.add_command(completion)
 import_group.add_command(import_labels)
 import_group.add_command(import_checkpoint)
-
-
-@cli.command()
-@click.option("--full", is_flag=True, help="Also import torch and look for a GPU.")
-def doctor(full: bool) -> None:
-    """Say what is installed and what is missing, with the command that mends it."""
-    from vadpipe.pipeline.doctor import checks
-
-    rows = [[check.name, check.state, check.hint] for check in checks(full=full)]
-    print_table(f"vadpipe {__version__}", ["what", "state", "what to do"], rows)
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:

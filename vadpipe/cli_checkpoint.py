@@ -11,7 +11,7 @@ from vadpipe.cli_options import PATH, decoder_option, json_option, quiet_option
 from vadpipe.cli_output import print_json, print_table, say
 
 
-@click.command(name="checkpoint")
+@click.command(name="checkpoint", short_help="Import a released head as a run folder.")
 @click.argument("file", type=PATH)
 @click.option(
     "--as", "kind", default="auto", show_default=True, help="vadclip_ucf, vadclip_xd, avadclip_xd_teacher or …_student."
@@ -28,12 +28,13 @@ from vadpipe.cli_output import print_json, print_table, say
 def import_checkpoint(file: Path, no_text_tower: bool, as_json: bool, quiet: bool, **settings: Any) -> None:
     """Import FILE, a .pth or .safetensors that VadCLIP's or AVadCLIP's authors released, as a run folder.
 
-    \b
-    vadpipe import checkpoint model_xd.pth
-    vadpipe import checkpoint model_xd_t.pth --features features --stream released-xd_violence --audio-stream sound-xd
-
     Which one it is shows in its parameters' names and is printed. Names, shapes and values are checked; nothing in the
     file is run.
+
+    \b
+    Examples:
+      vadpipe import checkpoint model_xd.pth
+      vadpipe import checkpoint model_xd_t.pth --features features --stream released-xd_violence --audio-stream sound-xd
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.pipeline.import_checkpoint import CheckpointRequest
     from vadpipe.pipeline.import_checkpoint import import_checkpoint as run

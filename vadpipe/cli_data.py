@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vadpipe.cli_complete import dataset_names, one_of
 from vadpipe.cli_options import PATH, frame_rate, json_option, quiet_option
 from vadpipe.cli_output import print_json, print_table, progress, say
 
@@ -19,11 +20,16 @@ _NAMED = 20  # of each kind of finding; --json has all
 
 @click.group(name="data")
 def data_group() -> None:
-    """Look after data sets."""
+    """Look after data sets.
+
+    \b
+    Examples:
+      vadpipe data check folder videos/
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
 
 
-@data_group.command(name="check")
-@click.argument("name")
+@data_group.command(name="check", short_help="Compare files with a known data set.")
+@click.argument("name", shell_complete=one_of(dataset_names))
 @click.argument("path", type=PATH)
 @click.option("--list", "lists", multiple=True, type=PATH, help="List of what should be there; may be repeated.")
 @click.option("--annotations", type=PATH, help="Annotations, as a further list.")
@@ -36,7 +42,12 @@ def check_command(
 
     Says what is missing, not listed, twice, incomplete, unreadable or known to be bad, by name, and how the counts
     compare with the official ones. Exit code 1 where something is wrong.
-    """
+
+    \b
+    Examples:
+      vadpipe data check folder videos/ --list labels.csv
+      vadpipe data check xd_violence features/ --list XD_Violence_train.csv --list XD_Violence_test.csv
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.pipeline.data_check import check_data
 
     with progress(quiet) as bars:
@@ -73,7 +84,7 @@ def _print_check(check: DataCheck) -> None:
         print_table("by name", ["what", "name", "why"], [["count", "", text] for text in check.counts] + named)
 
 
-@click.command(name="labels")
+@click.command(name="labels", short_help="Write lists and annotations as a manifest.")
 @click.argument("files", nargs=-1, required=True, type=PATH)
 @click.option("--dataset", required=True, help="xd_violence, ucf_crime, cctv_fights, or folder for your own data.")
 @click.option("--out", type=PATH, default=Path("manifest.jsonl"), show_default=True, help="File to write.")
@@ -96,7 +107,12 @@ def import_labels(
 
     FILES are released lists (path,label CSV, .list, Anomaly_Train.txt), annotations, labels.csv, ActivityNet JSON,
     label folders or other manifests.
-    """
+
+    \b
+    Examples:
+      vadpipe import labels labels.csv --dataset folder --annotations annotations.txt
+      vadpipe import labels train.list test.list --dataset ucf_crime --split train --split test --out ucf.jsonl
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.pipeline.import_labels import import_labels as run
 
     summary = run(files, dataset, out, splits, annotations, order, frame_rate(fps))

@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from vadpipe.cli_complete import dataset_names, one_of
 from vadpipe.cli_options import (
     PATH,
+    RUN,
     annotations_option,
     device_option,
     features_option,
@@ -20,11 +22,11 @@ from vadpipe.cli_options import (
 from vadpipe.cli_output import print_comparison, print_evaluation, print_json, print_runs, progress, say
 
 
-@click.command()
+@click.command(short_help="Compare heads with known incidents.")
 @click.option(
     "--run",
     "runs",
-    type=PATH,
+    type=RUN,
     multiple=True,
     help="Run folder; several give mean and standard deviation.  [default: the only one under runs/]",
 )
@@ -34,7 +36,12 @@ from vadpipe.cli_output import print_comparison, print_evaluation, print_json, p
 @click.option("--order", type=PATH, help="Test list that gives the order of a gt*.npy.")
 @click.option("--split", default="test", show_default=True, help="Which records of the labels; all for every one.")
 @click.option("--allow-seen", is_flag=True, help="Evaluate even videos that the head was trained or selected on.")
-@click.option("--dataset", default="", help="xd_violence, ucf_crime or cctv_fights: published figures beside.")
+@click.option(
+    "--dataset",
+    default="",
+    shell_complete=one_of(dataset_names),
+    help="xd_violence, ucf_crime or cctv_fights: published figures beside.",
+)
 @click.option(
     "--threshold", type=float, default=0.5, show_default=True, help="Anomaly score above which a frame is an alarm."
 )
@@ -65,7 +72,18 @@ def evaluate(
     seed: int,
     **given: Any,
 ) -> None:
-    """Compare heads with known incidents: frame AP and AUC, mAP@IoU, false alarms, chance beside each."""
+    """Compare heads with known incidents: frame AP and AUC, mAP@IoU, false alarms, chance beside each.
+
+    Scores the stored features of the videos with split = test and compares every frame and interval with the
+    annotations. Videos that a head was trained or selected on are refused. Each figure has its chance level and its
+    95 % interval; what the protocols mean is printed below them.
+
+    \b
+    Examples:
+      vadpipe evaluate
+      vadpipe evaluate --run runs/a --labels test.csv --annotations annotations.txt --out figures.json
+      vadpipe evaluate --run runs/seed-0 --run runs/seed-1 --dataset xd_violence --latex rows.tex
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.pipeline.project import find_run
 
     folders = tuple(find_run(run, Path()) for run in runs or (None,))

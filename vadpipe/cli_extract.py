@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vadpipe.cli_complete import some_of, stream_names
 from vadpipe.cli_options import (
     PATH,
     decoder_option,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _LINE_EVERY_S = 5.0
 
 
-@click.command()
+@click.command(short_help="Compute features of videos into the store.")
 @click.argument("videos", nargs=-1, required=True, type=PATH)
 @click.option("--out", type=PATH, default=Path("features"), show_default=True, help="Feature store to write to.")
 @click.option(
@@ -41,6 +42,7 @@ _LINE_EVERY_S = 5.0
     "--stream",
     default="clip",
     show_default=True,
+    shell_complete=some_of(stream_names),
     help="Kinds of features, one decode for all: clip, i3d-inception, i3d-r50, c3d, wav2clip, joined by commas.",
 )
 @click.option(
@@ -71,7 +73,18 @@ _LINE_EVERY_S = 5.0
 @json_option
 @quiet_option
 def extract(videos: tuple[Path, ...], quiet: bool, as_json: bool, **settings: Any) -> None:
-    """Compute features of VIDEOS (files or folders) into the store; a rerun does only what is missing."""
+    """Compute features of VIDEOS (files or folders) into the store; a rerun does only what is missing.
+
+    Each video is decoded once, in a process that can be killed, for all the streams that are asked for. One that
+    cannot be decoded is named with its reason and costs itself only. Weights are downloaded once: vadpipe weights.
+
+    \b
+    Examples:
+      vadpipe extract videos/
+      vadpipe extract a.mp4 b.mkv --out features --weights random
+      vadpipe extract videos/ --streams clip,wav2clip --jobs 4
+      vadpipe extract videos/ --streams i3d-inception --crops 5 --dtype bfloat16 --gpus all
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.pipeline.videos import find_videos
 
     refused: dict[str, str] = {}

@@ -22,10 +22,15 @@ _NAMED = 20  # lines of one kind that are spelt out; --json has all
 
 @click.group(name="features")
 def features_group() -> None:
-    """Compare, describe and export features."""
+    """Compare, describe and export features.
+
+    \b
+    Examples:
+      vadpipe features info features
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
 
 
-@features_group.command(name="compare")
+@features_group.command(name="compare", short_help="Say whether two sources hold the same.")
 @click.argument("a", type=PATH)
 @click.argument("b", type=PATH)
 @click.option("--stream", "streams", multiple=True, help="Stream in the stores; given twice: A's, then B's.")
@@ -44,12 +49,13 @@ def compare_command(
 ) -> None:
     """Say whether A and B hold the same features, and if not, how they differ.
 
-    \b
-    vadpipe features compare features/clip-1a2b3c4d features/clip-5e6f7a8b
-    vadpipe features compare features released/ --stream clip --picture compared.png
-
     Each is a feature store, one of its folders, a folder of .npy, or one file. Rows of the same video are compared:
     cosine, norm, largest difference, and whether one side is some rows late. Exit code 3 where files cannot be used.
+
+    \b
+    Examples:
+      vadpipe features compare features/clip-1a2b3c4d features/clip-5e6f7a8b
+      vadpipe features compare features released/ --stream clip --picture compared.png
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.pipeline.compare_features import compare_features
     from vadpipe.pipeline.feature_sources import open_source
@@ -112,7 +118,7 @@ def _number(value: object) -> str:
     return "–" if value is None else str(value)
 
 
-@features_group.command(name="info")
+@features_group.command(name="info", short_help="Say what a feature store holds.")
 @click.argument("store", type=PATH, default=Path("features"))
 @click.option("--stream", help="This stream alone.")
 @json_option
@@ -121,7 +127,12 @@ def info_command(store: Path, stream: str | None, as_json: bool, quiet: bool) ->
     """Say what the feature STORE holds: specifications, videos, rows, hours, and what its sound was.
 
     Reads attributes; values are verified by whoever reads them. Exit code 3 where files are damaged.
-    """
+
+    \b
+    Examples:
+      vadpipe features info
+      vadpipe features info features --stream clip --json
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.pipeline.features_info import features_info
 
     with progress(quiet) as bars:
@@ -158,7 +169,7 @@ def _info_rows(info: StreamInfo) -> list[list[str]]:
     return rows
 
 
-@features_group.command(name="export")
+@features_group.command(name="export", short_help="Write features as .npy files.")
 @click.argument("store", type=PATH)
 @click.option("--out", type=PATH, required=True, help="A new folder, or one that an earlier export left.")
 @click.option("--stream", help="Which stream of the store.")
@@ -179,11 +190,12 @@ def export_command(
 ) -> None:
     """Write the features of STORE as <id>.npy, or <id>__0.npy … for crops, with a manifest.jsonl.
 
-    \b
-    vadpipe features export features --stream clip --out exported
-    vadpipe import features exported --stream clip-other --labels exported/manifest.jsonl --crops all
-
     Labels come from --labels, else from the store's own manifest.jsonl. Exit code 3 where videos cannot be exported.
+
+    \b
+    Examples:
+      vadpipe features export features --stream clip --out exported
+      vadpipe import features exported --stream clip-other --labels exported/manifest.jsonl --crops all
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.pipeline.export_features import export_features, labels_of
     from vadpipe.pipeline.feature_sources import open_source

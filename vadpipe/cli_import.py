@@ -25,10 +25,18 @@ _LIST_ONLY = ("root", "audio_root", "audio_stream", "test_crops", "fps", "annota
 
 @click.group(name="import")
 def import_group() -> None:
-    """Bring in what other tools made."""
+    """Bring in what other tools made.
+
+    Features, labels and trained heads.
+
+    \b
+    Examples:
+      vadpipe import features DIR --stream NAME --labels labels.csv
+      vadpipe import checkpoint model_xd.pth
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
 
 
-@import_group.command(name="features")
+@import_group.command(name="features", short_help="Import features as .npy files.")
 @click.argument("folder", type=PATH, required=False)
 @click.option("--dataset", help="Data set of the lists, e.g. xd_violence.")
 @click.option("--list", "lists", multiple=True, metavar="[SPLIT=]FILE", help="Released list; train unless test=FILE.")
@@ -50,14 +58,16 @@ def import_group() -> None:
 def import_features(folder: Path | None, lists: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> None:
     """Import features: FOLDER/<id>.npy with --labels or --videos, or released features with their lists.
 
-    \b
-    vadpipe import features DIR --stream NAME --labels labels.csv     (the labels need the columns frames and fps)
-    vadpipe import features DIR --stream NAME --videos VIDEOS --crops all
-    vadpipe import features --dataset xd_violence --root DIR --list xd_CLIP_rgb.csv --list test=xd_CLIP_rgbtest.csv
-
     Every file is (T, D); crops are <id>__0.npy … <id>__9.npy. T may be one more or less than the video's length asks
-    for. A rerun imports only what is missing or changed. Exit code 3 where listed files are missing or cannot be used.
-    With lists, OUT/manifest.jsonl holds labels and splits: pass it to train and evaluate as --labels.
+    for. A labels.csv needs the columns frames and fps here. A rerun imports only what is missing or changed. Exit code
+    3 where listed files are missing or cannot be used. With lists, OUT/manifest.jsonl holds labels and splits: pass it
+    to train and evaluate as --labels.
+
+    \b
+    Examples:
+      vadpipe import features DIR --stream NAME --labels labels.csv
+      vadpipe import features DIR --stream NAME --videos VIDEOS --crops all
+      vadpipe import features --dataset xd_violence --root DIR --list xd_CLIP_rgb.csv --list test=xd_CLIP_rgbtest.csv
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.store import FeatureStore
 

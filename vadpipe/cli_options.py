@@ -7,16 +7,22 @@ from pathlib import Path
 
 import click
 
+from vadpipe.cli_complete import RunFolder, decoder_names, one_of
 from vadpipe.errors import DataError, UsageError
+from vadpipe.pipeline.device import check_device_name
+from vadpipe.pipeline.device import resolve_device as resolve_device
 
 
 def _check_device(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    if value != "auto" and value.partition(":")[0] not in ("cpu", "cuda"):
-        raise click.BadParameter(f"got {value!r}, expected auto, cpu, cuda or cuda:N")
+    try:
+        check_device_name(value)
+    except UsageError as error:
+        raise click.BadParameter(str(error).removeprefix("device: ")) from error
     return value
 
 
 PATH = click.Path(path_type=Path)
+RUN = RunFolder(path_type=Path)
 features_option = click.option(
     "--features", type=PATH, default=Path("features"), show_default=True, help="Feature store."
 )
@@ -29,7 +35,13 @@ labels_option = click.option(
     "--labels", type=PATH, help="labels.csv (video,label), manifest.jsonl, or a folder of label folders."
 )
 annotations_option = click.option("--annotations", type=PATH, help="Frames of the true incidents.")
-decoder_option = click.option("--decoder", default="pyav", show_default=True, help="pyav, decord or torchcodec.")
+decoder_option = click.option(
+    "--decoder",
+    default="pyav",
+    show_default=True,
+    shell_complete=one_of(decoder_names),
+    help="pyav, decord or torchcodec.",
+)
 jobs_option = click.option(
     "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Decoder processes at once."
 )
@@ -61,16 +73,3 @@ def frame_rate(text: str | None) -> Fraction | None:
     if rate is not None and rate <= 0:
         raise UsageError(f"--fps: got {text}, expected a positive number")
     return rate
-
-
-def resolve_device(device: str) -> str:
-    """``auto`` -> ``cuda`` where there is one, else ``cpu``; an explicit device that is not there is an error."""
-    if device == "cpu":
-        return device
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if not torch.cuda.is_available():
-        raise UsageError(f"--device {device}: torch sees no GPU; use cpu or auto, and see vadpipe doctor --full")
-    return device

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vadpipe.cli_complete import head_names, one_of
 from vadpipe.cli_grid import run_grids
 from vadpipe.cli_options import (
     PATH,
+    RUN,
     annotations_option,
     device_option,
     features_option,
@@ -50,13 +52,17 @@ def _parse_seeds(_context: click.Context, _option: click.Parameter, value: str |
     return seeds
 
 
-@click.command()
+@click.command(short_help="Train a head on features and labels.")
 @features_option
 @labels_option
 @annotations_option
-@click.option("--head", help="Head to train, e.g. lec_vad, vadclip, avadclip, avadclip-student; as --set head=NAME.")
+@click.option(
+    "--head",
+    shell_complete=one_of(head_names),
+    help="Head to train, e.g. lec_vad, vadclip, avadclip, avadclip-student; as --set head=NAME.",
+)
 @click.option("--stream", help="Stream or folder name of the features.  [default: the config's, clip]")
-@click.option("--teacher", type=PATH, metavar="RUN", help="Run folder of the head that a student learns from.")
+@click.option("--teacher", type=RUN, metavar="RUN", help="Run folder of the head that a student learns from.")
 @click.option(
     "--out",
     type=PATH,
@@ -97,8 +103,18 @@ def train(
 ) -> None:
     """Train a head on stored features and video-level labels; the same command again resumes.
 
-    Started by torchrun, several processes train one head together: docs/training.md.
-    """
+    Holds out a fifth of the training videos and keeps the epoch that is best there. Writes a run folder: the head, its
+    settings, a model card, every epoch's figures and their curve. Started by torchrun, several processes train one head
+    together: docs/training.md.
+
+    \b
+    Examples:
+      vadpipe train
+      vadpipe train --config configs/lec_vad_small.toml --labels labels.csv --out runs/small
+      vadpipe train --head vadclip --set train.epochs=20 --seeds 5
+      vadpipe train --head avadclip-student --teacher runs/avadclip
+      vadpipe train --grid configs/grids/lec_vad_table5.toml --test-labels test.csv
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.config import load_config
     from vadpipe.pipeline.ranks import own_rank
     from vadpipe.pipeline.train_data import TrainRequest, find_training_data

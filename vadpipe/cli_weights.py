@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vadpipe.cli_complete import one_of, weights_names
 from vadpipe.cli_options import json_option, quiet_option
 from vadpipe.cli_output import print_json, print_table, progress, say
 
@@ -18,25 +19,49 @@ if TYPE_CHECKING:
 
 @click.group(name="weights")
 def weights_group() -> None:
-    """Published encoder weights: list, download, check."""
+    """Published encoder weights: list, download, check.
+
+    They are kept in ~/.cache/vadpipe/weights or $VADPIPE_WEIGHTS: docs/weights.md.
+
+    \b
+    Examples:
+      vadpipe weights list
+      vadpipe weights get openai
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
 
 
-@weights_group.command(name="list")
+@weights_group.command(name="list", short_help="Show what is published, and what is here.")
 @json_option
 @quiet_option
 def list_command(as_json: bool, quiet: bool) -> None:
-    """Show what is published, under which licence, where each digest comes from, and what is here."""
+    """Show what is published, under which licence, where each digest comes from, and what is here.
+
+    Files that are here are hashed; nothing is downloaded.
+
+    \b
+    Examples:
+      vadpipe weights list
+      vadpipe weights list --json
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.pipeline.weights import known_names, look
 
     _print(_each(known_names(), look, "weights", quiet), as_json)
 
 
-@weights_group.command(name="get")
-@click.argument("name")
+@weights_group.command(name="get", short_help="Download a file and check it.")
+@click.argument("name", shell_complete=one_of(weights_names))
 @json_option
 @quiet_option
 def get_command(name: str, as_json: bool, quiet: bool) -> None:
-    """Download NAME into the cache folder unless it is there, and check it."""
+    """Download NAME into the cache folder unless it is there, and check it.
+
+    A download counts once it is whole and has the digest that is published, or recorded here, and fits the network.
+
+    \b
+    Examples:
+      vadpipe weights get openai
+      vadpipe weights get wav2clip-vggsound --json
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.pipeline.weights import get
 
     file = get(name, progress=not quiet)
@@ -44,15 +69,20 @@ def get_command(name: str, as_json: bool, quiet: bool) -> None:
     _print([file], as_json)
 
 
-@weights_group.command(name="verify")
-@click.argument("name", required=False)
+@weights_group.command(name="verify", short_help="Check what is here.")
+@click.argument("name", required=False, shell_complete=one_of(weights_names))
 @json_option
 @quiet_option
 def verify_command(name: str | None, as_json: bool, quiet: bool) -> None:
     """Hash what is here (or NAME alone) anew, and compare names and shapes with the network's.
 
     Exit code 1 where a file is damaged or does not fit, or NAME is missing.
-    """
+
+    \b
+    Examples:
+      vadpipe weights verify
+      vadpipe weights verify openai
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.pipeline.weights import all_fine, known_names, verify
 
     files = _each(known_names(name), verify, "checked", quiet)

@@ -1,81 +1,388 @@
-"""What ``vadpipe doctor`` finds: every state has its line, and what is missing the command that mends it."""
+"""What ``vadpipe doctor`` finds: each look's good and failing side, with the command that mends it; one real run."""
 
 from __future__ import annotations
 
-import ctypes
 import ctypes.util
+import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
+from click.testing import CliRunner
 
-from vadpipe.errors import UsageError
+from tests.extractors import painted_videos
+from tests.pipeline.mean_colour import MeanColour
+from vadpipe.cli import cli
+from vadpipe.errors import UsageError, VideoUnreadable, WeightsError
 from vadpipe.extractors import media
-from vadpipe.pipeline import doctor
+from vadpipe.extractors.decoders import DECODERS
+from vadpipe.extractors.painted import FRAMES, expected_numbers, paint, read_number
+from vadpipe.extractors.weights_table import KNOWN
+from vadpipe.pipeline import doctor, doctor_child, doctor_machine, doctor_media, doctor_places
+from vadpipe.pipeline.doctor_check import BROKEN, NOTE, OK, WARNING, Check, first_line
+from vadpipe.pipeline.doctor_child import AskError, ask
+
+Answer = Callable[..., dict[str, Any]]
 
 
-def line(name: str, found: list[doctor.Check]) -> doctor.Check:
-    return next(check for check in found if check.name == name)
+def answering(answer: dict[str, Any] | str) -> Answer:
+    """Takes the place of ``ask``; a text is a failure."""
+
+    def answered(_task: str, *_arguments: object, timeout_s: float = 0) -> dict[str, Any]:
+        if isinstance(answer, str):
+            raise AskError(answer)
+        return answer
+
+    return answered
+
+
+def test_painted_pictures_show_their_number() -> None:
+    assert expected_numbers() == [0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44]
+    assert [read_number(paint(number)) for number in (0, 1, FRAMES, 65535)] == [0, 1, FRAMES, 65535]
+    assert read_number(painted_videos.paint(1234)) == 1234
+
+
+# The machine
+
+
+def test_an_old_python_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor_machine.python().state == OK
+    monkeypatch.setattr(sys, "version_info", (3, 10, 0))
+    assert doctor_machine.python().state == BROKEN
+    assert "python3.11" in doctor_machine.python().fix
+
+
+def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {check.state for check in doctor_machine.packages()} <= {OK, NOTE}
+    monkeypatch.setattr(doctor_machine, "_version", lambda name: "" if name in ("h5py", "torchaudio") else "1.0")
+    found = {check.name: check for check in doctor_machine.packages()}
+    assert found["h5py"] == Check("h5py", BROKEN, "not installed", "pip install h5py")
+    assert found["torchaudio"].state == NOTE
+    assert found["torchaudio"].fix == "pip install 'vadpipe[audio]'"
+    assert found["numpy"] == Check("numpy", OK, "1.0")
 
 
 @pytest.mark.parametrize(
-    ("find", "state", "hint"),
+    ("find", "state", "found"),
     [
-        (lambda name: f"lib{name}.so.61", "libavcodec.so.61", ""),
-        (lambda name: None, "none", "apt-get install --yes ffmpeg"),
-        (lambda name: None if name == "avdevice" else name, "missing: avdevice", "conda install --channel conda-forge"),
+        (lambda name: f"lib{name}.so.61", OK, "libavcodec.so.61"),
+        (lambda _name: None, NOTE, "none of the system"),
+        (lambda name: None if name == "avdevice" else name, NOTE, "missing: avdevice"),
     ],
 )
 def test_ffmpeg_libraries(
-    find: Callable[[str], str | None], state: str, hint: str, monkeypatch: pytest.MonkeyPatch
+    find: Callable[[str], str | None], state: str, found: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ctypes.util, "find_library", find)
-    check = line("FFmpeg libraries", doctor.checks())
+    check = doctor_machine.ffmpeg_libraries()
     assert check.state == state
-    assert hint in check.hint
-    assert bool(check.hint) == bool(hint)
+    assert found in check.found
+    assert ("apt-get install --yes ffmpeg" in check.fix) == (state == NOTE)
 
 
-def test_without_full_nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "decoder_version", lambda name: pytest.fail("loaded"))
-    assert {"decoder torchcodec", "NVDEC"} & {check.name for check in doctor.checks()} == set()
+GPU = {"name": "A GPU", "memory_gib": 80.0}
 
 
-def test_torchcodec_loads_or_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "decoder_version", lambda name: "0.17.0")
-    assert line("decoder torchcodec", doctor.checks(full=True))[1:] == ("loads (0.17.0)", "")
+@pytest.mark.parametrize(
+    ("answer", "driver", "states", "said"),
+    [
+        ("libtorch_cpu.so: cannot open", False, [BROKEN], "pip install --force-reinstall torch"),
+        ({"version": "2.11.0", "cuda": None, "gpus": []}, False, [OK, NOTE, NOTE], "for the CPU alone"),
+        ({"version": "2.11.0", "cuda": "13.0", "gpus": []}, True, [OK, WARNING, NOTE], "docker run --gpus all"),
+        ({"version": "2.11.0", "cuda": None, "gpus": []}, True, [OK, WARNING, NOTE], "the build for CUDA"),
+        (
+            {"version": "2.11.0", "cuda": "13.0", "gpus": [GPU], "nvdec_library": False},
+            True,
+            [OK, OK, NOTE],
+            "NVIDIA_DRIVER_CAPABILITIES",
+        ),
+    ],
+)
+def test_torch_and_gpus(
+    answer: dict[str, Any] | str, driver: bool, states: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_machine, "ask", answering(answer))
+    monkeypatch.setattr(doctor_machine, "_NVIDIA", Path(__file__) if driver else Path("no such device"))
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    found = doctor_machine.accelerator(None, has_torchcodec=True)
+    assert [check.state for check in found] == states
+    assert any(said in check.found + check.fix for check in found)
 
-    def missing(name: str) -> str:
-        raise UsageError("install it so")
+
+@pytest.mark.parametrize(
+    ("answer", "has_torchcodec", "painted", "state", "said"),
+    [
+        ({"shown": expected_numbers()}, True, Path("x.mp4"), OK, "12 painted frames"),
+        ({"shown": [0, 0, 8]}, True, Path("x.mp4"), WARNING, "other frames"),
+        ("no such device", True, Path("x.mp4"), WARNING, "does not decode: no such device"),
+        ({"shown": []}, False, Path("x.mp4"), NOTE, "torchcodec"),
+        ({"shown": []}, True, None, NOTE, "not tried"),
+    ],
+)
+def test_nvdec(
+    answer: dict[str, Any] | str,
+    has_torchcodec: bool,
+    painted: Path | None,
+    state: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor_machine, "ask", answering(answer))
+    check = doctor_machine._nvdec(painted, has_library=True, has_torchcodec=has_torchcodec)
+    assert check.state == state
+    assert said in check.found
+
+
+# Decoders
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("painted") / "painted.mp4"
+    check = doctor_media.painted_video(path)
+    assert check.state == OK
+    assert "with its own FFmpeg" in check.found
+    return path
+
+
+@pytest.mark.parametrize("name", ["pyav", "decord"])
+def test_a_decoder_shows_the_right_frames(name: str, painted: Path) -> None:
+    check = doctor_media.decoder(name, painted)
+    assert check.state == OK, check
+    assert "12 painted frames" in check.found
+
+
+def test_a_decoder_that_shows_other_frames_is_found(tmp_path: Path) -> None:
+    late = tmp_path / "late.mp4"
+    painted_videos.write(late, 60)
+    shifted = painted_videos.write_cut(tmp_path / "shifted.mp4", late, 24)
+    check = doctor_media.decoder("pyav", shifted)
+    assert check.state == BROKEN
+    assert "shows the frames [24, 28" in check.found
+    assert check.fix == "pip install --force-reinstall av"
+    assert doctor_media.decoder("decord", shifted).state == WARNING  # nobody needs it
+
+
+def test_a_decoder_that_is_missing_or_does_not_load(painted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_name: str) -> str:
+        raise UsageError("cannot load FFmpeg's shared libraries\nmore")
 
     monkeypatch.setattr(media, "decoder_version", missing)
-    assert line("decoder torchcodec", doctor.checks(full=True))[1:] == ("does not load", "install it so")
+    monkeypatch.setattr(metadata, "version", lambda _name: "1.0")
+    check = doctor_media.decoder("torchcodec", painted)
+    assert (check.state, check.found) == (WARNING, "cannot load FFmpeg's shared libraries")
+    assert "apt-get install --yes ffmpeg" in check.fix
+    assert doctor_media.decoder("pyav", painted).state == BROKEN
+
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    assert doctor_media.decoder("decord", painted) == Check(
+        "decoder decord", NOTE, "not installed", DECODERS["decord"].install
+    )
+    assert doctor_media.decoder("pyav", painted).state == BROKEN
+    assert doctor_media.painted_video(painted).fix == "pip install av"
 
 
-def test_a_torch_that_cannot_be_imported_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(name: str) -> Any:
-        raise OSError(f"lib{name}_cpu.so: cannot open shared object file")
+def test_a_decoder_that_fails(painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(*_: Any, **_options: Any) -> Any:
+        raise VideoUnreadable("no frames")
 
-    monkeypatch.setattr(media, "decoder_version", lambda name: "0.17.0")
-    monkeypatch.setattr(doctor, "import_module", broken)
-    found = doctor.checks(full=True)
-    assert line("torch loads", found).state == "no: libtorch_cpu.so: cannot open shared object file"
-    assert "pip install" in line("torch loads", found).hint
-    assert "NVDEC" not in {check.name for check in found}
+    assert doctor_media.decoder("pyav", tmp_path / "none.mp4").found.startswith("not tried")
+    monkeypatch.setattr(media, "open_media", unreadable)
+    assert doctor_media.decoder("pyav", painted).found == "does not decode: no frames"
+    monkeypatch.setattr(doctor_media, "ask", answering("crashed (SIGSEGV)"))
+    check = doctor_media.painted_video(tmp_path / "x.mp4")
+    assert (check.state, check.found) == (BROKEN, "cannot write a video: crashed (SIGSEGV)")
 
 
-def test_nvdec(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "decoder_version", lambda name: "0.17.0")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert line("NVDEC", doctor.checks(full=True))[1:] == ("no GPU", "")
+# Places
 
-    def absent(name: str) -> Any:
-        raise OSError(name)
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(ctypes, "CDLL", absent)
-    assert "NVIDIA_DRIVER_CAPABILITIES" in line("NVDEC", doctor.checks(full=True)).hint
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: None)
-    assert line("NVDEC", doctor.checks(full=True)).hint == ""
+def file_of(state: str, sha256: str = "", origin: str = "", reason: str = "") -> SimpleNamespace:
+    ok = state == "present"
+    return SimpleNamespace(state=state, ok=ok, sha256=sha256, origin=origin, reason=reason, path=Path("a b.pt"))
+
+
+@pytest.mark.parametrize(
+    ("file", "state", "fix"),
+    [
+        (file_of("missing"), NOTE, "vadpipe weights get openai"),
+        (file_of("present", "ab" * 32, "published"), OK, ""),
+        (file_of("present"), NOTE, "vadpipe weights verify openai"),
+        (file_of("damaged", reason="another digest"), BROKEN, "rm 'a b.pt' && vadpipe weights get openai"),
+    ],
+)
+def test_weights(file: SimpleNamespace, state: str, fix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vadpipe.pipeline.weights.look", lambda _name: file)
+    check = doctor_places.weights("openai")
+    assert (check.state, check.fix) == (state, fix)
+
+
+def test_weights_that_cannot_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_name: str) -> Any:
+        raise WeightsError("cannot be read")
+
+    monkeypatch.setattr("vadpipe.pipeline.weights.look", fail)
+    assert doctor_places.weights("openai").state == BROKEN
+    assert doctor_places.weights("c3d-sports1m").state == WARNING
+
+
+def test_a_damaged_file_in_the_cache_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VADPIPE_WEIGHTS", str(tmp_path))
+    (tmp_path / KNOWN["openai"].file_name).write_bytes(b"another file")
+    check = doctor_places.weights("openai")
+    assert check.state == BROKEN
+    assert "sha256" in check.found
+    assert check.fix.startswith(f"rm {tmp_path}")
+
+
+def test_the_weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VADPIPE_WEIGHTS", str(tmp_path / "not" / "yet"))
+    assert doctor_places.weights_folder().state == OK
+    assert list(tmp_path.iterdir()) == []  # it only looks
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    check = doctor_places.weights_folder()
+    assert (check.state, "no permission" in check.found) == (WARNING, True)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VADPIPE_WEIGHTS", str(tmp_path / "file"))
+    assert doctor_places.weights_folder().state == BROKEN
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "said"),
+    [
+        ({"whole": True, "locks": True}, OK, "its locks work"),
+        ({"whole": True, "locks": False}, NOTE, "HDF5_USE_FILE_LOCKING=FALSE"),
+        ({"whole": False, "locks": True}, BROKEN, "other values"),
+        ("crashed (SIGBUS)", BROKEN, "crashed (SIGBUS)"),
+    ],
+)
+def test_the_store(
+    answer: dict[str, Any] | str, state: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_places, "ask", answering(answer))
+    check = doctor_places.store_folder(tmp_path)
+    assert check.state == state
+    assert said in check.found + check.fix
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_little_room_and_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_places, "ask", answering({"whole": True, "locks": True}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _place: SimpleNamespace(free=12e6))
+    check = doctor_places.store_folder(tmp_path)
+    assert (check.state, "about 1 hours" in check.found) == (WARNING, True)
+
+    def full(**_options: Any) -> Any:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    check = doctor_places.store_folder(tmp_path)
+    assert (check.state, "Read-only file system" in check.found) == (BROKEN, True)
+    (line,) = doctor.run_checks(tmp_path, quick=True)
+    assert (line.state, line.fix) == (BROKEN, "export TMPDIR=FOLDER   (one that you can write to)")
+
+
+# Throughput, and looks apart
+
+
+def test_throughput_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"frames_per_s": 200.0, "name": "2 CPU cores", "stride": 16}
+    monkeypatch.setattr(doctor, "ask", answering(facts))
+    check = doctor.throughput(tmp_path, 5.0)
+    assert check.state == OK
+    assert "1 hour of video at stride 16 takes about 8 min" in check.found  # 90 000 frames / 200 = 450 s
+    monkeypatch.setattr(doctor, "ask", answering("no answer within 185 s"))
+    check = doctor.throughput(tmp_path, 5.0)
+    assert (check.state, "no answer" in check.found) == (WARNING, True)
+    assert [doctor.in_words(seconds) for seconds in (12.3, 450, 36_300)] == ["12 s", "8 min", "10 h 5 min"]
+
+
+def test_throughput_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_child, "_CPU", (1, 4))
+    monkeypatch.setattr("vadpipe.extractors.create", lambda _stream, **_options: MeanColour())
+    facts = doctor_child.measure_speed(str(tmp_path), "0.01", "cpu")
+    assert facts["frames_per_s"] > 0
+    assert (facts["device"], facts["stride"]) == ("cpu", 16)
+
+
+def test_a_child_answers_or_says_why_not(tmp_path: Path) -> None:
+    assert ask("store", tmp_path) == {"whole": True, "locks": True}
+    with pytest.raises(AskError, match=r"No such file or directory|unable to"):
+        ask("store", tmp_path / "none")
+    with pytest.raises(AskError, match=r"no answer within 0 s"):
+        ask("store", tmp_path, timeout_s=0.001)
+
+
+@pytest.mark.parametrize(
+    ("code", "stdout", "stderr", "said"),
+    [
+        (-11, "", "", "crashed (SIGSEGV)"),
+        (-250, "", "", "crashed (signal 250)"),
+        (1, "", "a\nlast words\n", "last words"),
+        (3, "", "", "ended with exit code 3"),
+        (0, "chatter", "", "cannot be read"),
+        (0, "[]", "", "cannot be read"),
+        (0, "", "", "cannot be read"),
+    ],
+)
+def test_how_a_child_may_end(code: int, stdout: str, stderr: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = SimpleNamespace(returncode=code, stdout=stdout, stderr=stderr)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
+    with pytest.raises(AskError) as error:
+        ask("torch")
+    assert said in str(error.value)
+
+
+def test_a_look_that_fails_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Check:
+        raise RuntimeError("what nobody thought of\nmore")
+
+    monkeypatch.setattr(doctor_machine, "packages", fail)
+    begun: list[str] = []
+    found = {check.name: check for check in doctor.run_checks(tmp_path, quick=True, on_begin=begun.append)}
+    assert found["packages"].state == WARNING
+    assert "RuntimeError: what nobody thought of" in found["packages"].found
+    assert found["decoder pyav"].state == OK
+    assert begun[0] == "python"
+    assert "throughput" not in begun
+    assert not {"GPU", "NVDEC", "torch loads", "decoder torchcodec", "throughput"} & set(found)
+    assert first_line(ValueError()) == "ValueError"
+
+
+# The command
+
+
+def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VADPIPE_WEIGHTS", str(tmp_path / "weights"))
+    done = CliRunner().invoke(cli, ["doctor", "--quick", "--json"])
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["ok"]) == (0, True), told
+    states = {check["name"]: check["state"] for check in told["checks"]}
+    assert states["decoder pyav"] == states["feature store"] == states["weights cache"] == "ok"
+    assert states["weights openai"] == "note"
+    assert all(check["fix"] for check in told["checks"] if check["state"] != "ok")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_broken_is_said_in_words_and_in_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [Check("a", OK, "fine"), Check("b", WARNING, "odd", "do this"), Check("c\x1b[1m", BROKEN, "no", "do that")]
+    monkeypatch.setattr(doctor, "run_checks", lambda *_, **__: iter(lines))
+    done = CliRunner().invoke(cli, ["doctor"])
+    assert done.exit_code == 1
+    assert "warning: b: do this" in done.stdout
+    assert "broken: c\\x1b[1m: do that" in done.stdout
+    assert "1 ok, 0 note, 1 warning, 1 broken" in done.stdout
+    assert "\x1b" not in done.stdout
+    monkeypatch.setattr(doctor, "run_checks", lambda *_, **__: iter(lines[:2]))
+    assert CliRunner().invoke(cli, ["doctor"]).exit_code == 0

@@ -66,6 +66,11 @@ def write_mp4(
             _encode(container, video, itertools.chain([first], iterator), sound, audio, fps)
 
 
+def ffmpeg_version() -> str:
+    """Version of the FFmpeg that PyAV brings."""
+    return str(av.ffmpeg_version_info)
+
+
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
     """Name beside ``path`` to write to; moved over ``path`` once it is whole, removed where that fails."""

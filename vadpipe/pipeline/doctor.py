@@ -1,97 +1,123 @@
-"""``vadpipe doctor``: what is installed, what is missing, and the command that mends it. Imports no torch by itself."""
+"""``vadpipe doctor``: what is installed, what works, and the command that mends what does not.
+
+Every look is apart: one that fails has its line and stops no other. What could crash or hang runs in a child process;
+this one imports neither torch nor a decoder.
+"""
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
-import os
-import platform
-from importlib import import_module, metadata
-from typing import NamedTuple
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
 
-_CORE = ("numpy", "torch", "torchvision", "open_clip_torch", "av", "h5py", "safetensors", "matplotlib")
-_FFMPEG = ("avutil", "avcodec", "avformat", "avdevice", "avfilter", "swscale", "swresample")
-_EXTRAS = {"decord": "decord", "torchcodec": "torchcodec", "torchaudio": "audio", "pytorchvideo": "video3d"}
+from vadpipe import __version__
+from vadpipe.extractors.decoders import DECODERS
+from vadpipe.extractors.weights_table import KNOWN
+from vadpipe.pipeline import doctor_machine, doctor_media, doctor_places
+from vadpipe.pipeline.doctor_check import BROKEN, OK, WARNING, Check, first_line
+from vadpipe.pipeline.doctor_child import AskError, ask
 
+Look = Callable[[], Check | Sequence[Check]]
 
-class Check(NamedTuple):
-    """One line: what was looked at, how it is, and what to do ("" where nothing)."""
-
-    name: str
-    state: str
-    hint: str
-
-
-def checks(*, full: bool = False) -> list[Check]:
-    """Look at the machine and the installed packages; ``full`` imports torch, loads torchcodec and looks for a GPU."""
-    found = [
-        Check("python", platform.python_version(), ""),
-        Check("cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()), ""),
-    ]
-    found += [_package(name, "pip install vadpipe") for name in _CORE]
-    found += [_package(name, f"optional: pip install 'vadpipe[{extra}]'") for name, extra in _EXTRAS.items()]
-    found.append(_ffmpeg())
-    weights = os.environ.get("VADPIPE_WEIGHTS", "")
-    found.append(
-        Check("VADPIPE_WEIGHTS", weights or "not set", "" if weights else "optional: folder of encoder weights")
-    )
-    return found + ([_torchcodec(), *_gpu()] if full else [])
+_HOUR_FRAMES = 25 * 3600
+_SPEED_LIMIT_S = 180.0  # building the encoder and its first batch come before the seconds that count
 
 
-def _package(name: str, hint: str) -> Check:
+def run_checks(
+    project: Path, *, quick: bool = False, seconds: float = 5.0, on_begin: Callable[[str], None] | None = None
+) -> Iterator[Check]:
+    """Yield every line, as it becomes known.
+
+    project
+        Folder whose ``features/`` is to be written.
+    quick
+        Leaves out what imports torch: the GPU, NVDEC and the throughput, which takes ``seconds`` and the start before.
+    on_begin
+        Told in a word what is looked at next.
+    """
     try:
-        return Check(name, metadata.version(name), "")
+        with tempfile.TemporaryDirectory(prefix="vadpipe-doctor-") as temporary:
+            for name, look in _looks(project, Path(temporary), quick, seconds):
+                if on_begin is not None:
+                    on_begin(name)
+                yield from tried(name, look)
+    except OSError as error:
+        reason = f"cannot be written ({first_line(error)})"
+        yield Check("temporary folder", BROKEN, reason, "export TMPDIR=FOLDER   (one that you can write to)")
+
+
+def tried(name: str, look: Look) -> list[Check]:
+    """The lines of one look; an error that it does not know becomes a line."""
+    try:
+        found = look()
+    except Exception as error:  # whatever it is, the other looks go on
+        what = f"the look itself failed: {type(error).__name__}: {first_line(error)}"
+        return [Check(name, WARNING, what, "report this as a defect of vadpipe doctor")]
+    return [found] if isinstance(found, Check) else list(found)
+
+
+def is_usable(checks: Sequence[Check]) -> bool:
+    """Whether nothing is broken that everybody needs."""
+    return all(check.state != BROKEN for check in checks)
+
+
+def to_mapping(checks: Sequence[Check]) -> dict[str, Any]:
+    """Plain values for JSON."""
+    rows = [{"name": each.name, "state": each.state, "found": each.found, "fix": each.fix} for each in checks]
+    return {"version": __version__, "ok": is_usable(checks), "checks": rows}
+
+
+def _looks(project: Path, temporary: Path, quick: bool, seconds: float) -> Iterator[tuple[str, Look]]:
+    painted = temporary / "painted.mp4"
+    yield "python", doctor_machine.python
+    yield "machine", doctor_machine.machine
+    yield "packages", doctor_machine.packages
+    yield "FFmpeg libraries", doctor_machine.ffmpeg_libraries
+    yield "PyAV", partial(doctor_media.painted_video, painted)
+    for name in DECODERS:
+        if not (quick and _imports_torch(name)):
+            yield f"decoder {name}", partial(doctor_media.decoder, name, painted)
+    if not quick:
+        has_torchcodec = _is_installed("torchcodec")
+        seen = painted if painted.is_file() else None
+        yield "torch", partial(doctor_machine.accelerator, seen, has_torchcodec=has_torchcodec)
+    for name in KNOWN:
+        yield f"weights {name}", partial(doctor_places.weights, name)
+    yield "weights cache", doctor_places.weights_folder
+    yield "feature store", partial(doctor_places.store_folder, project)
+    if not quick:
+        yield "throughput", partial(throughput, temporary, seconds)
+
+
+def _imports_torch(decoder: str) -> bool:
+    return bool(DECODERS[decoder].missing)
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        return bool(metadata.version(distribution))
     except metadata.PackageNotFoundError:
-        return Check(name, "missing", hint)
+        return False
 
 
-def _ffmpeg() -> Check:
-    """FFmpeg's shared libraries, where the system's linker finds them; in other places only loading them tells."""
-    places = {name: ctypes.util.find_library(name) for name in _FFMPEG}
-    missing = [name for name, place in places.items() if place is None]
-    if not missing:
-        return Check("FFmpeg libraries", str(places["avcodec"]), "")
-    state = "none" if len(missing) == len(_FFMPEG) else f"missing: {', '.join(missing)}"
-    hint = "needed only by torchcodec: apt-get install --yes ffmpeg, or conda install --channel conda-forge ffmpeg"
-    return Check("FFmpeg libraries", state, hint)
-
-
-def _torchcodec() -> Check:
-    from vadpipe.errors import UsageError
-    from vadpipe.extractors.media import decoder_version
-
+def throughput(folder: Path, seconds: float, device: str = "auto") -> Check:
+    """Measure how fast video is decoded and encoded here, and say what an hour of it takes."""
     try:
-        return Check("decoder torchcodec", f"loads ({decoder_version('torchcodec')})", "")
-    except UsageError as error:
-        return Check("decoder torchcodec", "does not load", str(error))
+        facts = ask("speed", folder, seconds, device, timeout_s=_SPEED_LIMIT_S + seconds)
+        rate, stride = float(facts["frames_per_s"]), int(facts["stride"])
+    except AskError as error:
+        return Check("throughput", WARNING, f"not measured: {error}", "vadpipe doctor --quick   (leaves it out)")
+    told = f"1 hour of video at stride {stride} takes about {in_words(_HOUR_FRAMES / rate)} (25 frames/s)"
+    how = f"{rate:,.0f} frames/s on {facts['name']}: 640 x 360 H.264, CLIP with random weights in float32"
+    return Check("throughput", OK, f"{told}; {how}")
 
 
-def _nvdec() -> Check:
-    """Whether ``--decode-device cuda`` has what it needs, short of decoding; torch can be imported."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return Check("NVDEC", "no GPU", "")
-    try:
-        ctypes.CDLL("libnvcuvid.so.1")
-    except OSError:
-        hint = "part of NVIDIA's driver; in a container set NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
-        return Check("NVDEC", "libnvcuvid.so.1 is missing", hint)
-    return Check("NVDEC", "torch sees a GPU, libnvcuvid.so.1 is there", "")
-
-
-def _gpu() -> list[Check]:
-    try:
-        import_module("torch")
-    except (ImportError, OSError, RuntimeError) as error:  # a broken build fails in its own ways
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return [Check("torch loads", f"no: {reason}", "pip install --force-reinstall torch torchvision")]
-    return [*_gpus(), _nvdec()]
-
-
-def _gpus() -> list[Check]:
-    import torch
-
-    if not torch.cuda.is_available():
-        return [Check("GPU", "none that torch can use", "CPU works; for a GPU see the README, Docker")]
-    return [Check(f"GPU {index}", torch.cuda.get_device_name(index), "") for index in range(torch.cuda.device_count())]
+def in_words(seconds: float) -> str:
+    """A length of time as people say it: ``40 s``, ``7 min``, ``2 h 5 min``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -32,7 +32,7 @@ def gpu_devices(choice: str) -> tuple[str, ...]:
     count = torch.cuda.device_count()
     if not count:
         raise UsageError(
-            f"--gpus {choice}: torch sees no GPU; leave it out to use the processor, and see vadpipe doctor --full"
+            f"--gpus {choice}: torch sees no GPU; leave it out to use the processor, and see vadpipe doctor"
         )
     numbers = [str(number) for number in range(count)] if choice == "all" else choice.replace(" ", "").split(",")
     if not all(number.isdecimal() and int(number) < count for number in numbers) or len(set(numbers)) < len(numbers):
