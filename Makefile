@@ -6,12 +6,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PY     := $(or $(wildcard $(BIN)/python),$(PYTHON))
 PIP    := -m pip --disable-pip-version-check --no-input
-EXTRAS := dev,audio,decord,ray,tensorboard,torchcodec,video3d
-LOCKED := pyproject.toml constraints.txt
+DOCKER ?= docker
+LOCKED := pyproject.toml constraints.txt $(wildcard locks/*.txt)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check lint docs format wheel wheel-check lock docker clean distclean
+.PHONY: help demo test check lint docs licences format wheel wheel-check lock audit docker pin-base clean distclean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -36,6 +36,9 @@ lint:  ## Lint and types only
 docs:  ## Rewrite docs/cli.md from the commands' help
 	$(PY) docs/make_cli.py
 
+licences: $(VENV)/.dev  ## Rewrite docs/licences.md from the metadata of the locked packages
+	$(BIN)/python docs/make_licences.py
+
 format:  ## Rewrite the sources the way `make check` wants them
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
@@ -43,7 +46,14 @@ format:  ## Rewrite the sources the way `make check` wants them
 # A stamp is written when everything before it has worked. While pip is at work .venv/.installing stands: where it is
 # found at the start, the last run was interrupted, pip's own records cannot be trusted, and .venv is emptied first
 # (the marker goes last, with the folder's next success). A .venv that someone made by hand is used as it is.
-# setuptools comes before the package, so that the build too uses the locked version.
+# Every file that is downloaded has its digest in locks/, setuptools too, which comes first: it builds the package and the
+# few sources among the dependencies, so that no build fetches anything of its own.
+LOCAL := --no-index --no-deps --no-build-isolation
+define pip_locked
+$(1) $(PIP) install --quiet --require-hashes -r locks/build.txt; \
+$(1) $(PIP) install --quiet --require-hashes --no-build-isolation -r locks/$(2).txt
+endef
+
 define install
 @set -eu; \
 if [ -e $(VENV)/.installing ] || ! $(BIN)/python $(PIP) --version >/dev/null 2>&1; then \
@@ -60,18 +70,18 @@ if [ -e $(VENV)/.installing ] || ! $(BIN)/python $(PIP) --version >/dev/null 2>&
   "$(PYTHON)" -m venv $(VENV); \
 fi; \
 : >$(VENV)/.installing; \
-echo 'Installing $(1) into $(VENV): a first time takes some minutes and 6 GB (torch and its CUDA libraries) …'; \
-$(BIN)/python $(PIP) install --quiet -c constraints.txt setuptools; \
-$(BIN)/python $(PIP) install --quiet -c constraints.txt --no-build-isolation -e '$(1)'; \
+echo 'Installing locks/$(1).txt into $(VENV): a first time takes some minutes and 6 GB (torch and its CUDA libraries) …'; \
+$(call pip_locked,$(BIN)/python,$(1)); \
+$(BIN)/python $(PIP) install --quiet $(LOCAL) -e .; \
 rm $(VENV)/.installing
 endef
 
 $(VENV)/.core: $(LOCKED)
-	$(call install,.)
+	$(call install,core)
 	@touch $@
 
 $(VENV)/.dev: $(LOCKED)
-	$(call install,.[dev])
+	$(call install,dev)
 	@touch $(VENV)/.core $@
 
 wheel: $(VENV)/.dev  ## Build dist/vadpipe-*.whl
@@ -81,26 +91,40 @@ wheel: $(VENV)/.dev  ## Build dist/vadpipe-*.whl
 wheel-check: wheel  ## Install that wheel into a new, empty environment and start it (minutes)
 	@set -eu; new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; \
 	"$(PYTHON)" -m venv "$$new/venv"; \
-	"$$new/venv/bin/python" $(PIP) install --quiet -c constraints.txt dist/*.whl; \
+	$(call pip_locked,"$$new/venv/bin/python",core); \
+	"$$new/venv/bin/python" $(PIP) install --quiet $(LOCAL) dist/*.whl; \
+	"$$new/venv/bin/python" $(PIP) check; \
 	cd "$$new"; \
 	for command in --version --help doctor; do echo "+ vadpipe $$command"; venv/bin/vadpipe $$command; done
 
-# Resolves, installs nothing. On the oldest Python of pyproject.toml, whose versions newer ones can use as well.
-# The torch family moves only by hand: docs/decisions/0002-dependencies.md.
-lock:  ## Resolve all extras anew into constraints.txt (with the oldest supported PYTHON)
-	@set -eu; new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; \
-	"$(PYTHON)" -m venv "$$new/venv"; \
-	"$$new/venv/bin/python" $(PIP) install --quiet --dry-run --ignore-installed --report "$$new/report.json" \
-	  torch==2.11.0 torchvision==0.26.0 '.[$(EXTRAS)]'; \
-	sed -n '/^#/p' constraints.txt >"$$new/lock"; \
-	"$$new/venv/bin/python" -c 'import json, re, sys; \
-	  rows = [item["metadata"] for item in json.load(sys.stdin)["install"] if not item.get("is_direct")]; \
-	  print(*sorted(re.sub("[-_.]+", "-", row["name"]).lower() + "==" + row["version"] for row in rows), sep="\n")' \
-	  <"$$new/report.json" >>"$$new/lock"; \
-	cp "$$new/lock" constraints.txt
+# An environment with the tools of locks/supply.txt. SUPPLY=FOLDER names one that is there already.
+define supply
+new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; tools='$(SUPPLY)'; \
+if [ -z "$$tools" ]; then \
+  tools=$$new/venv; "$(PYTHON)" -m venv "$$tools"; \
+  "$$tools/bin/python" $(PIP) install --quiet --require-hashes -r locks/supply.txt; \
+fi
+endef
+
+# Versions stay as they are where they still fit. The torch family moves only by hand:
+# docs/decisions/0002-dependencies.md.
+lock:  ## Resolve constraints.txt and locks/; UPGRADE=all or UPGRADE='NAME NAME' takes newer versions
+	@set -eu; $(supply); \
+	"$$tools/bin/python" tools/lock.py $(if $(UPGRADE),--upgrade $(filter-out all,$(UPGRADE)))
+
+audit:  ## Ask an advisory database about the locked packages; AUDIT='--service osv' asks another one
+	@set -eu; $(supply); "$$tools/bin/python" tools/audit.py $(AUDIT)
 
 docker:  ## Build the image vadpipe:latest (needs Docker and network access)
-	docker build --tag vadpipe:latest .
+	$(DOCKER) build --tag vadpipe:latest .
+
+pin-base:  ## Write the digest of the base image into the Dockerfile (needs Docker with buildx and network access)
+	@set -eu; image=$$(sed -n 's/^FROM \([^@ ]*:[^@ ]*\).*/\1/p' Dockerfile); \
+	digest=$$($(DOCKER) buildx imagetools inspect --format '{{.Manifest.Digest}}' "$$image"); \
+	printf '%s' "$$digest" | grep -qx 'sha256:[0-9a-f]\{64\}' || { \
+	  echo "make: $(DOCKER) gave no digest of $$image but: $$digest" >&2; exit 1; }; \
+	sed -i "s|^FROM $$image[^ ]*|FROM $$image@$$digest|" Dockerfile; \
+	echo "Dockerfile: $$image@$$digest"
 
 clean:  ## Remove what the tools and builds left; keeps .venv, features and runs
 	rm -rf build dist demo .mypy_cache .ruff_cache .hypothesis
