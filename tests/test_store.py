@@ -138,8 +138,8 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
     path = store.write(track())
     code = (
-        "import os, sys; from pathlib import Path; import vadpipe.store as s;"
-        "p = Path(sys.argv[1]); p.with_name(f'.{p.name}.{s._machine()}.{os.getpid()}.tmp').write_bytes(b'half')"
+        "import sys; from pathlib import Path; from vadpipe.whole_file import temporary_path;"
+        "temporary_path(Path(sys.argv[1])).write_bytes(b'half')"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
     alive = path.with_name(f".{path.name}.00000000.{os.getpid()}.tmp")

@@ -18,6 +18,7 @@ from typing import Any
 
 from vadpipe.errors import DataError, UsageError
 from vadpipe.tracks import NORMAL, Interval
+from vadpipe.whole_file import temporary_path
 
 MEDIA_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"})
 """File name endings, in lower case, that mean a video."""
@@ -149,7 +150,7 @@ def write_manifest(path: str | Path, records: Iterable[VideoRecord]) -> None:
     target = Path(path)
     if not target.parent.is_dir():
         raise UsageError(f"cannot write {target}: there is no folder {target.parent}")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(target)
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)

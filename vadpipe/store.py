@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import json
 import os
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,20 +23,14 @@ import numpy as np
 
 from vadpipe.errors import StoreError, TrackDamaged, TrackMissing
 from vadpipe.spec import FeatureSpec
-from vadpipe.track_file import (
-    atomic_write,
-    disk_reason,
-    read_attributes,
-    read_grid,
-    read_track,
-    sync_folder,
-    write_track,
-)
+from vadpipe.track_file import read_attributes, read_grid, read_track, write_track
 from vadpipe.tracks import FeatureTrack, TimeGrid
+from vadpipe.whole_file import atomic_write, disk_reason, is_leftover, make_folder, sync_folder, temporary_path
 
 _Read = TypeVar("_Read")
 MANIFEST = "manifest.jsonl"
 _SAFE_CHARACTERS = 80
+_READS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +68,10 @@ class FeatureStore:
         """All specifications that have at least one stored file, sorted by folder name."""
         found = []
         for folder in sorted(self.root.glob("*-*")) if self.root.is_dir() else []:
-            first = next(folder.glob("[0-9a-f][0-9a-f]/*.h5"), None)
-            if first is not None:
-                found.append(read_attributes(first)[0])
+            for path in folder.glob("[0-9a-f][0-9a-f]/*.h5"):
+                with contextlib.suppress(TrackDamaged):  # whoever reads the track itself is told
+                    found.append(read_attributes(path)[0])
+                    break
         return found
 
     def path(self, spec: FeatureSpec, video_id: str) -> Path:
@@ -87,15 +81,16 @@ class FeatureStore:
     def write(self, track: FeatureTrack, *, mtime_ns: int = 0) -> Path:
         """Store ``track`` and add it to the index; an existing file of the same name is replaced at once."""
         path = self.path(track.spec, track.video_id)
-        temporary = path.with_name(f".{path.name}.{_machine()}.{os.getpid()}.tmp")
+        temporary = temporary_path(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             write_track(temporary, track)
             stored = read_track(temporary, track.spec, track.video_id)
             if not np.array_equal(stored.data, track.data) or not _same_states(stored, track):
                 raise StoreError(f"{path}: read back other values than were written; is the disk failing?")
             os.replace(temporary, path)  # noqa: PTH105  # the atomic step deserves its own name
             sync_folder(path.parent)
+            self._append(track, path, mtime_ns)
         except OSError as error:
             raise StoreError(
                 f"cannot write {path}: {disk_reason(error)}. Finished videos are kept; rerun to go on."
@@ -103,7 +98,6 @@ class FeatureStore:
         finally:
             with contextlib.suppress(OSError):  # the folder itself may not exist
                 temporary.unlink()
-        self._append(track, path, mtime_ns)
         return path
 
     def touch(self, track: FeatureTrack, mtime_ns: int) -> None:
@@ -132,9 +126,18 @@ class FeatureStore:
 
     def quarantine(self, spec: FeatureSpec, path: Path) -> Path:
         """Move a damaged file out of the way, keeping it for inspection."""
-        target = self.root / spec.folder / "quarantine" / path.name
-        target.parent.mkdir(exist_ok=True)
-        os.replace(path, target)  # noqa: PTH105  # as above
+        return self.quarantine_file(path, spec.folder)
+
+    def quarantine_file(self, path: Path, folder: str | None = None) -> Path:
+        """Move a file into the quarantine of ``folder``, by default the one that it lies in; :class:`StoreError`."""
+        target = self.root / (folder or path.relative_to(self.root).parts[0]) / "quarantine" / path.name
+        try:
+            target.parent.mkdir(exist_ok=True)
+            os.replace(path, target)  # noqa: PTH105  # as above
+        except FileNotFoundError:
+            pass  # another process has moved it
+        except OSError as error:
+            raise StoreError(f"{path} is damaged, and cannot be moved to {target}: {disk_reason(error)}") from error
         return target
 
     def index(self, spec: FeatureSpec) -> dict[str, StoredFile]:
@@ -144,9 +147,10 @@ class FeatureStore:
         for line in _lines(folder / MANIFEST):
             try:
                 entry = StoredFile(**json.loads(line))
-            except (ValueError, TypeError):
+                there = (folder / entry.file).is_file()
+            except (ValueError, TypeError, RecursionError):
                 continue  # torn by a crash in the middle of an append; the file itself decides
-            if (folder / entry.file).is_file():
+            if there and isinstance(entry.id, str):
                 entries[entry.id] = entry
         return entries
 
@@ -174,13 +178,17 @@ class FeatureStore:
         return entries
 
     def clean(self) -> int:
-        """Remove temporary files that killed writers on this machine left; returns how many."""
+        """Remove temporary files that killed writers on this machine left; returns how many.
+
+        A store that cannot be written is left as it is.
+        """
         removed = 0
-        for path in self.root.glob("*/[0-9a-f][0-9a-f]/.*.tmp"):
-            *_, machine, pid, _tmp = path.name.split(".")
-            if machine == _machine() and pid.isdigit() and not _alive(int(pid)):
-                path.unlink(missing_ok=True)
-                removed += 1
+        for pattern in (".*.tmp", "*/.*.tmp", "*/[0-9a-f][0-9a-f]/.*.tmp"):
+            for path in self.root.glob(pattern):
+                with contextlib.suppress(OSError):  # gone already, or not ours to remove
+                    if is_leftover(path.name):
+                        path.unlink()
+                        removed += 1
         return removed
 
     def _verified(self, spec: FeatureSpec, video_id: str, read: Callable[[Path], _Read]) -> _Read:
@@ -189,18 +197,30 @@ class FeatureStore:
             raise TrackMissing(
                 f"no {spec.folder} features of {video_id!r} under {self.root}; run vadpipe extract first"
             )
-        try:
-            return read(path)
-        except TrackDamaged as error:
-            moved = self.quarantine(spec, path)
-            raise TrackDamaged(f"{error}; moved to {moved}, extract again") from error
+        for _ in range(_READS):
+            try:
+                before = path.stat()
+                return read(path)
+            except TrackDamaged as error:
+                if _is_still(path, before):  # else another process has replaced it meanwhile
+                    moved = self.quarantine(spec, path)
+                    raise TrackDamaged(f"{error}; moved to {moved}, extract again") from error
+            except FileNotFoundError as error:
+                raise TrackMissing(f"{path} is gone") from error
+        raise StoreError(f"{path} is replaced again and again; what else writes to {self.root}?")
+
+    def add_to_index(self, spec: FeatureSpec, attributes: dict[str, Any], path: Path) -> None:
+        """Note a file that came whole from elsewhere, ``attributes`` as of :func:`read_attributes`; OSError."""
+        folder = self.root / spec.folder
+        self._note(folder, _entry(attributes, path.relative_to(folder)))
 
     def _append(self, track: FeatureTrack, path: Path, mtime_ns: int) -> None:
         folder = self.root / track.spec.folder
         file = path.relative_to(folder).as_posix()
-        entry = StoredFile(
-            track.video_id, file, track.grid.num_frames, track.source_size, track.source_sha256, mtime_ns
-        )
+        frames = track.grid.num_frames
+        self._note(folder, StoredFile(track.video_id, file, frames, track.source_size, track.source_sha256, mtime_ns))
+
+    def _note(self, folder: Path, entry: StoredFile) -> None:
         manifest = folder / MANIFEST
         whole = _ends_with_line(manifest)
         with manifest.open("a", encoding="utf-8") as handle:  # one short append; a torn line is skipped by readers
@@ -241,18 +261,12 @@ def _ends_with_line(path: Path) -> bool:
 
 def _lines(path: Path) -> Iterator[str]:
     if path.is_file():
-        yield from path.read_text(encoding="utf-8").splitlines()
+        yield from path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
-def _machine() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
-
-
-def _alive(pid: int) -> bool:
+def _is_still(path: Path, before: os.stat_result) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        now = path.stat()
+    except FileNotFoundError:
         return False
-    except PermissionError:
-        return True
-    return True
+    return (now.st_ino, now.st_size, now.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns)

@@ -1,4 +1,4 @@
-"""One :class:`FeatureTrack` <-> one HDF5 file, and files that are written whole or not at all.
+"""One :class:`FeatureTrack` <-> one HDF5 file.
 
 Datasets ``data`` (T, D) or (crops, T, D), ``frame_index`` (T,) and ``pts`` (T,) seconds, and for sound ``state`` (T,)
 uint8; attributes hold everything else, a digest over all of it, and ``complete``, which is written last.
@@ -6,9 +6,8 @@ uint8; attributes hold everything else, a digest over all of it, and ``complete`
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
+import io
 import json
 import os
 from fractions import Fraction
@@ -17,24 +16,68 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vadpipe.errors import StoreError, TrackDamaged
+from vadpipe.errors import StoreError, TrackDamaged, TrackMissing
 from vadpipe.sound import heard_rows
 from vadpipe.spec import FeatureSpec
 from vadpipe.tracks import FeatureTrack, TimeGrid
+from vadpipe.whole_file import atomic_write as atomic_write
+from vadpipe.whole_file import disk_reason as disk_reason
+from vadpipe.whole_file import sync_folder as sync_folder
 
 if TYPE_CHECKING:
     import h5py
 
 SCHEMA = "vadpipe.features/1"
+_READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError)
+
+
+class _PatientFile(io.FileIO):
+    """A new file that takes all that it is given, and keeps the first refusal of the disk for later.
+
+    HDF5 must not see one: where a write fails (disk full, quota) it cannot close its file and ends the process with a
+    segmentation fault, now or at exit.
+    """
+
+    refused: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Write all of ``content``, which may be a view of any type; nothing after a refusal."""
+        left = memoryview(content).cast("B")
+        size = len(left)
+        try:
+            while left and self.refused is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.refused = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length; nothing after a refusal."""
+        try:
+            if self.refused is None:
+                return super().truncate(size)
+        except OSError as error:
+            self.refused = error
+        return size or 0
 
 
 def write_track(path: Path, track: FeatureTrack) -> None:
-    """Write ``track`` to ``path`` and fsync it; the caller renames it into place."""
+    """Write ``track`` to ``path`` and fsync it; the caller renames it into place. OSError where the disk refuses."""
+    with _PatientFile(path, "w+") as file:
+        try:
+            _write_hdf5(file, track)
+        finally:  # whatever HDF5 made of it, the refusal is the reason
+            if file.refused is not None:
+                raise file.refused
+        os.fsync(file.fileno())
+
+
+def _write_hdf5(target: io.FileIO, track: FeatureTrack) -> None:
     import h5py
 
     grid, data = track.grid, track.data
     starts = grid.edges_s()[:-1]
-    with h5py.File(path, "w", locking=False) as file:  # the rename is the lock; HDF5's fails on many network disks
+    with h5py.File(target, "w") as file:  # a file object is not locked: the rename is the lock, many disks have none
         chunks = (*([1] if data.ndim == 3 else []), min(256, data.shape[-2]), data.shape[-1]) if data.size else None
         file.create_dataset("data", data=data, chunks=chunks, fletcher32=chunks is not None)
         file.create_dataset("frame_index", data=grid.sampled_frames(track.spec.offset))
@@ -51,6 +94,8 @@ def write_track(path: Path, track: FeatureTrack) -> None:
             "source_sha256": track.source_sha256,
             "corrupt_packets": track.corrupt_packets,
         }
+        if track.warnings:  # files without them keep the digest that they have
+            attributes["warnings"] = json.dumps(track.warnings)
         if track.states is not None:
             file.create_dataset("state", data=track.states)
             attributes["heard_rows"] = int(heard_rows(track.states).sum())
@@ -59,8 +104,6 @@ def write_track(path: Path, track: FeatureTrack) -> None:
             file.attrs[name] = value
         file.flush()
         file.attrs["complete"] = True
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
 
 
 def _content_digest(
@@ -93,8 +136,10 @@ def read_attributes(path: Path) -> tuple[FeatureSpec, dict[str, Any]]:
         with h5py.File(path, "r", locking=False) as file:
             attributes = _attributes(file, path)
             return FeatureSpec.from_mapping(json.loads(attributes["spec"])), attributes
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, StoreError) as error:
-        raise TrackDamaged(f"{path} is damaged ({error})") from error
+    except TrackDamaged:
+        raise
+    except (*_READ_ERRORS, StoreError) as error:
+        raise _read_error(path, error) from error
 
 
 def whole_dataset(file: h5py.File, name: str) -> h5py.Dataset:
@@ -141,9 +186,18 @@ def read_track(path: Path, spec: FeatureSpec, video_id: str) -> FeatureTrack:
             attributes["source_sha256"],
             attributes["corrupt_packets"],
             states,
+            _warnings(attributes),
         )
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
-        raise TrackDamaged(f"{path} is damaged ({error})") from error
+    except _READ_ERRORS as error:
+        raise _read_error(path, error) from error
+
+
+def _warnings(attributes: dict[str, Any]) -> tuple[str, ...]:
+    """None in files of before they were kept; ValueError where they are no texts."""
+    found = json.loads(attributes.get("warnings", "[]"))
+    if not (isinstance(found, list) and all(isinstance(text, str) for text in found)):
+        raise ValueError("warnings are no list of texts")
+    return tuple(found)
 
 
 def read_grid(path: Path, video_id: str) -> TimeGrid:
@@ -159,41 +213,16 @@ def read_grid(path: Path, video_id: str) -> TimeGrid:
             raise TrackDamaged(f"{path} holds another id than its name says")
         step = FeatureSpec.from_mapping(json.loads(attributes["spec"])).frames_per_snippet
         return TimeGrid(Fraction(attributes["fps"]), attributes["num_frames"], step, boundaries)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
-        raise TrackDamaged(f"{path} is damaged ({error})") from error
+    except _READ_ERRORS as error:
+        raise _read_error(path, error) from error
 
 
-def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash it holds either the old or the new content, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)  # noqa: PTH105  # the atomic step deserves its own name
-        sync_folder(path.parent)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {disk_reason(error)}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def sync_folder(folder: Path) -> None:
-    """Fsync a folder, so that a rename inside it survives a power loss."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def disk_reason(error: OSError) -> str:
-    """Say in plain words why the file system refused."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "no space left (disk full or over quota)"
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return "the folder cannot be written (permissions, or a read-only disk)"
-    return str(error)
+def _read_error(path: Path, error: Exception) -> StoreError:
+    """Damage, unless it was the system that refused: then the file may be whole, and must not be moved away."""
+    if isinstance(error, FileNotFoundError):
+        return TrackMissing(f"{path} is gone")
+    if isinstance(error, MemoryError):
+        return StoreError(f"cannot read {path}: not enough memory")
+    if isinstance(error, OSError) and error.errno is not None:  # HDF5 gives none where the content is at fault
+        return StoreError(f"cannot read {path}: {os.strerror(error.errno)}")
+    return TrackDamaged(f"{path} is damaged ({error})")

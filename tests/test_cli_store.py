@@ -1,0 +1,84 @@
+"""``vadpipe store`` as a user meets it: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.test_store import SPEC, track
+from vadpipe.cli import main
+from vadpipe.store import FeatureStore
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command in a folder whose store holds three tracks; exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "c"):
+        FeatureStore("features").write(track(name))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vadpipe", "store", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def test_pack_and_unpack(run: Any) -> None:
+    size = sum(path.stat().st_size for path in Path("features").glob("*/??/*.h5"))
+    code, out, _ = run("pack", "--out", "pack", "--json")
+    assert (code, json.loads(out)) == (0, {"shards": 1, "kept": 0, "files": 3, "bytes": size, "damaged": {}})
+    assert run("pack", "--out", "pack")[1].count("1 (1 were there)") == 1
+    assert run("verify", "pack")[0] == 0
+    code, out, _ = run("unpack", "pack", "--out", "other", "--json")
+    assert (code, json.loads(out)) == (0, {"done": 3, "kept": 0, "failed": {}})
+    assert FeatureStore("other").ids(SPEC) == ["a", "b", "c"]
+    code, out, err = run("unpack", "nothing")
+    assert (code, out) == (2, "")
+    assert "vadpipe: nothing is not there" in err
+
+
+def test_damage_is_told_by_name_and_exit_code(run: Any) -> None:
+    path = FeatureStore("features").path(SPEC, "b")
+    path.write_bytes(b"text")
+    code, out, err = run("verify")
+    assert code == 1
+    assert f"damaged: {path.relative_to('features')}: " in err
+    assert "3 files" in out
+    code, _, err = run("pack", "--out", "pack")
+    assert code == 3
+    assert "damaged, left out" in err
+    code, out, _ = run("verify", "--quarantine", "--json")
+    assert (code, json.loads(out)["quarantined"]) == (1, [f"{SPEC.folder}/quarantine/{path.name}"])
+    assert run("verify")[0] == 0
+
+
+def test_gc_changes_nothing_without_delete(run: Any) -> None:
+    store = FeatureStore("features")
+    moved = store.quarantine(SPEC, store.path(SPEC, "a"))
+    size = moved.stat().st_size
+    code, out, _ = run("gc", "--quarantine-days", "0")
+    assert code == 0
+    assert "may be removed" in out
+    assert moved.is_file()
+    code, out, _ = run("gc", "--quarantine-days", "0", "--delete", "--json")
+    assert json.loads(out)["freed_bytes"] == size
+    assert not moved.exists()
+    assert run("gc", "--unused")[0] == 2
+
+
+def test_stats(run: Any) -> None:
+    (found,) = json.loads(run("stats", "--json")[1])
+    assert (found["folder"], found["videos"], found["rows"]) == (SPEC.folder, 3, 9)
+    assert SPEC.folder in run("stats")[1]
+    assert run("stats", "nowhere")[0] == 2

@@ -1,0 +1,105 @@
+"""``vadpipe store verify``: every checksum of a store, or of a pack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vadpipe.errors import StoreError, TrackDamaged, UsageError
+from vadpipe.pipeline.pack_shard import Shard
+from vadpipe.pipeline.store_files import check_file, places, spec_folders
+from vadpipe.pipeline.store_pack import PACK, ShardFile, read_pack
+from vadpipe.store import FeatureStore
+from vadpipe.whole_file import disk_reason
+
+
+@dataclass(slots=True)
+class VerifySummary:
+    """What a check found.
+
+    files, bytes
+        Read, damaged ones included.
+    damaged
+        Path -> what is wrong with it; unreadable: path -> why the system did not let it be read, which is no damage.
+    quarantined
+        Damaged files that were moved away.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    damaged: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    quarantined: list[str] = field(default_factory=list)
+
+    @property
+    def fine(self) -> bool:
+        """Whether all was read, and all of it is what was written."""
+        return not self.damaged and not self.unreadable
+
+
+Tell = Callable[[str, int], None]
+
+
+def verify(folder: Path, *, quarantine: bool = False, on_file: Tell = lambda *_: None) -> VerifySummary:
+    """Check a store or a pack; ``on_file`` is told of every file, and how many there are.
+
+    :class:`vadpipe.errors.UsageError` where there is no such folder, and for ``quarantine`` of a pack.
+    """
+    if not (folder / PACK).is_file() and not any(folder.glob("shard-*.tar")):
+        return verify_store(folder, quarantine=quarantine, on_file=on_file)
+    if quarantine:
+        raise UsageError(f"--quarantine: {folder} is a pack; fetch a damaged shard again, or pack it again")
+    return verify_pack(folder, on_file)
+
+
+def verify_store(root: Path, *, quarantine: bool = False, on_file: Tell = lambda *_: None) -> VerifySummary:
+    """Read every track whole, HDF5's checksums and ours; with ``quarantine``, move damaged ones away.
+
+    A file that is gone meanwhile counts as unreadable. :class:`StoreError` where one cannot be moved.
+    """
+    summary, store = VerifySummary(), FeatureStore(root)
+    files = [place for folder in spec_folders(root) for place in places(folder)]
+    for place in files:
+        path = root / place
+        summary.files += 1
+        try:
+            summary.bytes += path.stat().st_size
+            check_file(path, place)
+        except TrackDamaged as error:
+            summary.damaged[place] = str(error)
+        except StoreError as error:
+            summary.unreadable[place] = str(error)
+        except OSError as error:
+            summary.unreadable[place] = disk_reason(error)
+        if quarantine and place in summary.damaged:
+            summary.quarantined.append(str(store.quarantine_file(path).relative_to(root)))
+        on_file(place, len(files))
+    return summary
+
+
+def verify_pack(folder: Path, on_file: Tell = lambda *_: None) -> VerifySummary:
+    """Read every byte of a pack and compare it with the indexes' digests and with ``pack.json``'s.
+
+    :class:`StoreError` for a pack that is unfinished or lacks shards.
+    """
+    summary, shards = VerifySummary(), read_pack(folder)
+    total = sum(shard.files for shard in shards)
+    for listed in shards:
+        try:
+            with Shard(folder / listed.name) as shard:
+                _verify_shard(shard, listed, summary, lambda place: on_file(place, total))
+        except StoreError as error:
+            summary.damaged[listed.name] = str(error)
+    return summary
+
+
+def _verify_shard(shard: Shard, listed: ShardFile, summary: VerifySummary, on_file: Callable[[str], None]) -> None:
+    for member in shard.members:
+        summary.files += 1
+        summary.bytes += member.size
+        if not shard.copy(member):
+            summary.damaged[f"{listed.name}: {member.path}"] = "its bytes are not those of the index"
+        on_file(member.path)
+    if len(shard.members) != listed.files or shard.sha256() != listed.sha256:
+        summary.damaged.setdefault(listed.name, "it is not the shard that pack.json lists")
