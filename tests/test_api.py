@@ -111,6 +111,8 @@ def test_wrong_requests_are_errors_of_the_tree(tmp_path: Path, monkeypatch: pyte
         "run nope: no trained head": lambda: evaluate("nope"),
         "vadpipe extract": train,
         "expected auto, cpu, cuda": lambda: load("r", device="gpu"),
+        "unknown option featurs: expected some of student, features": lambda: load("r", featurs="f"),  # type: ignore[call-arg]
+        "unknown option setings": lambda: detect("x.mp4", "r", setings={"r_ano": 1}),  # type: ignore[call-arg]
         "unknown setting detect.nonsense": lambda: load("r", device="cpu", settings={"nonsense": 1}),
     }
     for error, call in wrong.items():

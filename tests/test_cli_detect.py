@@ -18,6 +18,7 @@ from vadpipe.cli import cli
 from vadpipe.cli_detect import Shown
 from vadpipe.cli_output import print_detection, print_detections
 from vadpipe.detection import AudioUse
+from vadpipe.errors import StoreError
 from vadpipe.pipeline.detect_report import report
 from vadpipe.pipeline.detect_request import DetectRequest
 from vadpipe.pipeline.detect_run import DetectSummary
@@ -118,7 +119,9 @@ FOUND = [(item, report(item, "x.npz")) for item in (made_detection("a"), made_de
         (DetectSummary(FOUND, failed={"c": "bad"}), 3, ""),
         (DetectSummary(FOUND, lost=["overlay of a: codec"]), 3, ""),
         (DetectSummary(failed={"a": "bad", "b": "bad"}), 1, ""),
-        (DetectSummary(FOUND[:1], interrupted=True), 130, "interrupted: 1 of 2 videos are finished and kept"),
+        (DetectSummary(FOUND[:1], ended=KeyboardInterrupt()), 130, "interrupted: 1 of 2 videos are finished and kept"),
+        (DetectSummary(FOUND[:1], ended=SystemExit(143)), 143, "terminated: 1 of 2 videos are finished and kept"),
+        (DetectSummary(FOUND[:1], ended=StoreError("disk full")), 1, "ended: 1 of 2 videos are finished and kept"),
         (DetectSummary(FOUND, [Path("out/a.json")]), 0, "wrote out/a.json"),
     ],
 )

@@ -17,11 +17,11 @@ from vadpipe.cli import main
 from vadpipe.cli_options import limit_option
 from vadpipe.errors import UsageError, VideoTooLarge
 from vadpipe.extractors.limits import Limits, parse_limits
-from vadpipe.pipeline import detect, detect_run
+from vadpipe.pipeline import detect, detect_heads
 from vadpipe.pipeline.videos import said_of
 
 NAMES = {field.name for field in fields(Limits)}
-PACKAGE = Path(detect_run.__file__).parents[1]
+PACKAGE = Path(detect_heads.__file__).parents[1]
 
 
 def test_named_limits_change_and_the_others_stay() -> None:
@@ -86,7 +86,7 @@ def test_extract_and_detect_take_limits(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(detect, "create", lambda _stream, **_options: MeanColour())
     monkeypatch.setattr("vadpipe.pipeline.extract_run.create", lambda _stream, **_options: MeanColour())
-    monkeypatch.setattr(detect_run, "load_head", lambda _run, _device: head())
+    monkeypatch.setattr(detect_heads, "load_head", lambda _run, _device: head())
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").touch()
     extract = ["extract", "a.mp4", "--device", "cpu", "--weights", "random", "-q"]

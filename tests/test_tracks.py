@@ -159,10 +159,12 @@ CLIP = VideoClip("a", "videos/a.mp4", 640, 360, Fraction(25), 100, 4.0, audio_ra
         {"duration_s": -1.0},
         {"duration_s": math.nan},
         {"rotation": 45},
+        {"start_s": -0.1},
+        {"start_s": math.inf},
     ],
 )
 def test_video_clip_refuses(values: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"id|size|fps|rotation"):
+    with pytest.raises(ValueError, match=r"id|size|fps|rotation|start_s"):
         replace(CLIP, **values)
 
 

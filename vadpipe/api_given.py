@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from vadpipe.config import RunConfig, read_values, run_config, to_mapping
+from vadpipe.errors import UsageError
 
 if TYPE_CHECKING:
     from vadpipe.extractors.limits import Limits
@@ -117,6 +118,12 @@ def choices(weights: Weights) -> tuple[str, ...]:
     if isinstance(weights, Mapping):
         return tuple(f"{stream}={choice}" for stream, choice in weights.items())
     return tuple(weights)
+
+
+def check_options(given: Mapping[str, Any]) -> None:
+    """:class:`vadpipe.errors.UsageError` for a name that is none of :class:`LoadOptions`; it would do nothing."""
+    if unknown := [name for name in given if name not in LoadOptions.__annotations__]:
+        raise UsageError(f"unknown option {unknown[0]}: expected some of {', '.join(LoadOptions.__annotations__)}")
 
 
 def checked_limits(given: Mapping[str, float] | None) -> Limits:

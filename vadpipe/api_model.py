@@ -12,6 +12,7 @@ from vadpipe.api_given import (
     LoadOptions,
     OnProgress,
     Progress,
+    check_options,
     checked_limits,
     choices,
     nobody,
@@ -19,16 +20,14 @@ from vadpipe.api_given import (
 )
 from vadpipe.detection import Detection
 from vadpipe.extractors import Extractor
-from vadpipe.manifest import video_id
 from vadpipe.models.checkpoint import TrainedHead
 from vadpipe.pipeline.detect import detect_video
 from vadpipe.pipeline.detect_heads import Heads, load_heads
 from vadpipe.pipeline.detect_request import DetectRequest
-from vadpipe.pipeline.detect_run import detect_options, needed_extractor
+from vadpipe.pipeline.detect_run import detect_options
 from vadpipe.pipeline.device import resolve_device
 from vadpipe.pipeline.extract import Step
 from vadpipe.pipeline.project import find_run
-from vadpipe.spec import FeatureSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +36,12 @@ class Model:
 
     request: DetectRequest
     heads: Heads
-    _extractors: dict[str, Extractor] = field(default_factory=dict, repr=False)
+    _encoders: dict[str, Extractor] = field(default_factory=dict, repr=False)
 
     @classmethod
     def load(cls, run: AnyPath | None, options: LoadOptions) -> Self:
         """Load and check; arguments and errors as of :func:`vadpipe.load`."""
+        check_options(options)
         calibration = options.get("calibration")
         request = DetectRequest(
             {},
@@ -77,7 +77,7 @@ class Model:
         such file), :class:`vadpipe.errors.VideoError`, :class:`vadpipe.errors.SpecMismatch`.
         """
         path = Path(video)
-        options = detect_options(self.request, self.heads)
+        options = detect_options(self.request, self.heads, self._encoders)
         frames = shares = 0.0
 
         def on_step(step: Step) -> None:
@@ -90,19 +90,6 @@ class Model:
             path,
             self.trained,
             options,
-            self._extractor(self.trained.spec, path),
             student=self.heads.student,
-            audio_extractor=self._extractor(self.trained.audio_spec, path),
             on_step=on_step,
         )
-
-    def _extractor(self, spec: FeatureSpec | None, path: Path) -> Extractor | None:
-        """The encoder of these features, built once; None where the store has them."""
-        if spec is None:
-            return None
-        if spec.digest not in self._extractors:
-            built = needed_extractor(spec, detect_options(self.request, self.heads), {video_id(path)})
-            if built is None:
-                return None
-            self._extractors[spec.digest] = built
-        return self._extractors[spec.digest]

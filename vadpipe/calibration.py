@@ -57,7 +57,9 @@ class Calibration:
         if self.hours == 0:
             raise ValueError("hours: got 0, expected more: a rate an hour needs some footage")
         if self.threshold > _ABOVE_ALL:
-            raise ValueError(f"threshold: got {self.threshold:g}, expected 0 to 1, or {_ABOVE_ALL!r}, above every score")
+            raise ValueError(
+                f"threshold: got {self.threshold:g}, expected 0 to 1, or {_ABOVE_ALL!r}, above every score"
+            )
         for name in ("videos", "alarms"):
             if not 0 <= getattr(self, name) <= _MOST:
                 raise ValueError(f"{name}: expected 0 to {_MOST}")

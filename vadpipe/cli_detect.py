@@ -136,9 +136,12 @@ def detect(videos: tuple[Path, ...], as_json: bool, quiet: bool, **settings: Any
         print_detections([detection for detection, _ in result.found])
     for place in result.written:
         say(f"wrote {place}")
-    if result.interrupted:
-        say(f"interrupted: {len(result.found)} of {len(found)} videos are finished and kept")
-        sys.exit(130)
+    if result.ended is not None:
+        stopped = {KeyboardInterrupt: "interrupted", SystemExit: "terminated"}.get(type(result.ended), "ended")
+        say(f"{stopped}: {len(result.found)} of {len(found)} videos are finished and kept")
+        if isinstance(result.ended, KeyboardInterrupt):
+            sys.exit(130)
+        raise result.ended
     if result.failed or refused or result.lost:
         sys.exit(3 if result.found else 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,17 @@ SOUND_STATES = ("present", "silent", "absent", "undecodable")
 """What a window of sound can be: samples that are not all zero; only zeros; no sample at all; samples that are lost."""
 
 PRESENT, SILENT, ABSENT, UNDECODABLE = range(len(SOUND_STATES))
+
+DAMAGED = "damaged audio packets were skipped"
+"""How a decoder's warning ends that is about the sound alone."""
+
+_MOST_WARNINGS, _MOST_CHARACTERS = 10, 300  # decoders are told what to say by untrusted files
+
+
+def kept_warnings(said: Iterable[str], *, of_sound: bool) -> tuple[str, ...]:
+    """What decoding said of the sound or of all else, as a track keeps it: at most 10 texts of 300 characters."""
+    fitting = [text[:_MOST_CHARACTERS] for text in said if text.endswith(DAMAGED) == of_sound]
+    return tuple(fitting[:_MOST_WARNINGS])
 
 
 def heard_rows(states: NDArray[np.uint8]) -> NDArray[np.bool_]:

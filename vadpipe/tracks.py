@@ -107,10 +107,8 @@ class TimeGrid:
         """Frame that is shown at ``second``, clipped to [0, num_frames]; inverse of :meth:`second_of`."""
         if not math.isfinite(second):
             raise ValueError(f"second: got {second}, expected a finite number")
-        if self.boundaries_s:
-            guess = math.floor(np.interp(second, self.boundaries_s, self._boundary_frames()))
-        else:
-            guess = math.floor(Fraction(second) * self.fps)
+        known = self.boundaries_s
+        guess = math.floor(np.interp(second, known, self._boundary_frames()) if known else Fraction(second) * self.fps)
         frame = min(max(guess, 0), self.num_frames)
         # A start in seconds is a rounded number: what counts is on which side of the rounded start ``second`` lies.
         if frame < self.num_frames and self.second_of(frame + 1) <= second:
@@ -137,6 +135,8 @@ class VideoClip:
         As displayed, that is after ``rotation`` (degrees clockwise, a multiple of 90) was applied.
     num_frames, fps, duration_s, vfr
         Presented frames (edit lists honoured); average rate; seconds; whether the rate varies.
+    start_s
+        Second of a player at which the first picture comes, from which all other seconds count.
     audio_rate
         Sampling rate of the first audio stream in Hz, 0 where there is none.
     sha256, size_bytes
@@ -156,6 +156,7 @@ class VideoClip:
     audio_rate: int = 0
     size_bytes: int = 0
     sha256: str = ""
+    start_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -164,6 +165,8 @@ class VideoClip:
             raise ValueError(f"size: got {self.width} x {self.height}, expected at least 1 x 1")
         if self.fps <= 0 or self.num_frames < 0 or not self.duration_s >= 0:
             raise ValueError(f"fps {self.fps}, num_frames {self.num_frames}, duration_s {self.duration_s}")
+        if not 0 <= self.start_s < math.inf:
+            raise ValueError(f"start_s: got {self.start_s}, expected a finite number, 0 or more")
         if self.rotation % 90:
             raise ValueError(f"rotation: got {self.rotation}, expected a multiple of 90")
 
@@ -183,8 +186,8 @@ class FeatureTrack:
         Time and origin; T and D agree with them, or the value cannot be built.
     video_id, source_size, source_sha256
         Which file it was made from.
-    corrupt_packets
-        Damaged packets that decoding skipped.
+    corrupt_packets, warnings
+        Damaged packets that decoding skipped; what else it said of this stream: :func:`vadpipe.sound.kept_warnings`.
     states
         (T,) uint8, for sound: what each row's window held, an index into :data:`vadpipe.sound.SOUND_STATES`. Rows that
         are ``absent`` or ``undecodable`` hold zeros, which are no data. None: all present.
@@ -198,6 +201,7 @@ class FeatureTrack:
     source_sha256: str = ""
     corrupt_packets: int = 0
     states: NDArray[np.uint8] | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.data.ndim not in (2, 3) or self.data.dtype not in (np.float32, np.float16):

@@ -220,6 +220,28 @@ def test_probe_tells_the_facts_that_decoding_tells(decoder: str, tmp_path: Path)
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "picture_start", "sound_start", "start_s"),
+    [
+        ("a.mp4", 0, 0, 0.0),
+        ("a.mp4", 50, 0, 2.0),
+        ("a.mp4", 0, 16000, 0.0),
+        ("a.mkv", 50, 0, 2.0),
+        ("a.mp4", 50, None, 2.0),  # browsers do not move the beginning
+        ("a.ts", 50, None, 0.0),  # the clock of a transport stream begins anywhere
+        ("a.ts", 50, 0, 2.0),
+        ("a.avi", 0, None, 0.0),
+    ],
+)
+@pytest.mark.parametrize("decoder", ["pyav", "torchcodec"])
+def test_when_the_first_picture_comes_is_told(
+    name: str, picture_start: int, sound_start: int | None, start_s: float, decoder: str, tmp_path: Path
+) -> None:
+    sound = None if sound_start is None else np.zeros((1, 48000), np.float32)
+    path = write(tmp_path / name, picture_start=picture_start, sound=sound, sound_start=sound_start or 0)
+    assert probe(path, decoder=decoder).start_s == pytest.approx(start_s, abs=0.07)  # a frame of sound comes before
+
+
 @pytest.mark.parametrize("decoder", [name for name in DECODERS if name != "pyav"])
 def test_decoders_agree_on_pixels(decoder: str, tmp_path: Path) -> None:
     """Same conversion to RGB: colour prints would otherwise depend on the decoder."""

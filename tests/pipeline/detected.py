@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from fractions import Fraction
 
 import numpy as np
@@ -19,7 +20,7 @@ from vadpipe.tracks import Interval, ScoreTrack, TimeGrid, VideoClip
 
 LABELS = ("normal", "fighting", "riot")
 SPEC = FeatureSpec("clip", 12, "mean-colour", "random:0")
-CALIBRATION = Calibration(0.5, 0.5, 2.0, 3, 1, 2.37, (0.0, 0.25, 1.0), "ab" * 32)
+CALIBRATION = Calibration(0.5, 0.5, 2.0, 3, 1, 2.37, (0.0, 0.25, 1.0), "ab" * 32, asdict(DetectConfig()))
 
 
 def small_head(spec: FeatureSpec = SPEC, detect: DetectConfig | None = None, seed: int = 4) -> TrainedHead:

@@ -7,6 +7,7 @@ from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
 
+import av
 import numpy as np
 
 from vadpipe.calibration import Calibration
@@ -90,6 +91,22 @@ def write_video(path: Path) -> Path:
     time = np.arange(12 * 16000) / 16000
     tone = np.where(time < 6, 0.0, 0.5 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
     write_mp4(path, frames, Fraction(10), tone, 16000)
+    return path
+
+
+def write_late_video(path: Path) -> Path:
+    """The same pictures, 2 s after the sound begins."""
+    whole = write_video(path.with_name(f"whole {path.name}"))
+    with av.open(str(whole)) as given, av.open(str(path), "w") as made:
+        copies = {stream.index: made.add_stream_from_template(stream) for stream in given.streams}
+        for packet in given.demux():
+            if packet.pts is None or packet.dts is None:
+                continue
+            if packet.stream.type == "video":
+                packet.pts += int(2 / packet.time_base)
+                packet.dts += int(2 / packet.time_base)
+            packet.stream = copies[packet.stream.index]
+            made.mux(packet)
     return path
 
 

@@ -28,7 +28,7 @@ def scored_run(
     **more: Any,
 ) -> ScoredRun:
     """A run with these scored videos; its evaluation too, where any has truth."""
-    trained = TrainedHead(None, config, SPEC, LABELS, "last epoch")
+    trained = TrainedHead(None, config, SPEC, LABELS, "last epoch", {"seed": name})
     evaluation = measure(videos, NONE) if any(video.record.intervals for video in videos) else None
     by_id = {video.record.id: video for video in sorted(videos, key=lambda item: item.record.id)}
     return ScoredRun(name, trained, by_id, evaluation, cautions=cautions, **more)

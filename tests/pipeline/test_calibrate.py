@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from typing import Any
 
@@ -17,7 +17,7 @@ from vadpipe.detection import Detection
 from vadpipe.errors import DataError
 from vadpipe.pipeline.calibrate import calibrate, changes, poisson_upper, threshold_above, time_levels
 from vadpipe.pipeline.intervals import find_intervals
-from vadpipe.tracks import ScoreTrack, TimeGrid, VideoClip
+from vadpipe.tracks import FloatArray, ScoreTrack, TimeGrid, VideoClip
 
 FPS = Fraction(16)  # a snippet a second
 SETTINGS = {"r_ano": 0.2, "leave": 1.0}
@@ -204,6 +204,23 @@ def test_footage_without_frames_is_refused() -> None:
     scores = ScoreTrack(np.zeros(0, np.float32), np.zeros((0, 2), np.float32), ("normal", "fighting"), grid)
     with pytest.raises(DataError, match="holds no frames"):
         calibrate([Detection(VideoClip("a", "a", 8, 8, FPS, 0, 0.0), (), scores)], 1.0)
+
+
+def test_the_calibrated_peak_of_an_interval_takes_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the highest calibrated score in it, which is that of the highest score."""
+    found = replace(normal_video("a", [0.9, 0.7, 0.6]), calibration=Calibration(0.5, 1, 1, 1, 0, 3, (0.0, 0.3, 0.8, 1)))
+    track, asked = found.calibrated(), list[int]()
+    assert track is not None
+    expected = [float(track[item.start_frame // 16 : -(-item.end_frame // 16)].max()) for item in found.intervals]
+    plain = Calibration.calibrated
+
+    def counted(self: Calibration, given: FloatArray) -> FloatArray:
+        asked.append(len(given))
+        return plain(self, given)
+
+    monkeypatch.setattr(Calibration, "calibrated", counted)
+    assert [found.calibrated_peak(item) for item in found.intervals] == expected
+    assert asked == [1, 1, 1]
 
 
 def test_what_changed_is_said() -> None:

@@ -241,6 +241,15 @@ def test_the_command(project: Path) -> None:
     assert "threshold on" in CliRunner().invoke(cli, ["calibrate", "--show", "--run=run"]).stdout
 
 
+def test_the_command_promises_nothing_where_nothing_is_found(project: Path) -> None:
+    ended = invoke("--false-alarms-per-hour", "0.5", "--features", "store", "--set=r_ano=1")
+    assert ended.exit_code == 0, ended.output
+    assert "unknown (at most 1.2e+03 an hour)" in ended.stdout
+    assert "nothing was found in it, so there is no threshold yet" in ended.stderr
+    ended = invoke("--false-alarms-per-hour", "0.5", "--features", "store", "--set=r_ano=1", "--json")
+    assert json.loads(ended.stdout)["calibrations"][0]["expected"] is None
+
+
 def test_the_command_as_json_and_with_a_failure(project: Path) -> None:
     (project / "normal" / "w.mp4").write_text("no video")
     ended = invoke("--false-alarms-per-hour=1000", "--json", "--out=mine/c.json", "-q")

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import av
 import numpy as np
@@ -12,10 +20,18 @@ import pytest
 from tests.extractors.painted_videos import write
 from tests.pipeline.painted_detection import detection_of, painted, picture_packets
 from vadpipe.errors import DecoderTimeout, UsageError, VideoError, VideoUnreadable
+from vadpipe.extractors.decode_child_link import Link
+from vadpipe.extractors.decoders import Job
 from vadpipe.extractors.limits import Limits
 from vadpipe.extractors.media import AudioChunk, Request, open_media, probe
 from vadpipe.extractors.media_task import Appearing
+from vadpipe.extractors.pictures import pictures_at
+from vadpipe.extractors.tasks import cut, overlay
+from vadpipe.extractors.tasks.seeking import _check_once
+from vadpipe.extractors.tasks.sound_track import SoundTrack
+from vadpipe.extractors.tasks.writing import NotTaken
 from vadpipe.pipeline.clips import clip_name, cut_clips
+from vadpipe.pipeline.overlay import _drawn, draw_overlay
 from vadpipe.tracks import FloatArray, Interval
 
 RATE = 16_000
@@ -35,6 +51,10 @@ def onsets(path: Path) -> list[float]:
         samples = np.concatenate([item.samples for item in reader if isinstance(item, AudioChunk)])
     loud = np.flatnonzero(np.abs(samples) > 0.15)
     return [float(at / RATE) for at in loud[np.diff(loud, prepend=-RATE) > RATE // 2]]
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def numbers(path: Path) -> list[int]:
@@ -153,7 +173,18 @@ def test_a_name_with_dots_stays_in_the_folder(tmp_path: Path) -> None:
 
 
 def test_letters_of_any_script_stay_readable() -> None:
-    assert clip_name("кам 1", 1, Interval("打架", 0.0, 1.5, 0, 30)) == "кам-1_01_打架_0.0-1.5.mp4"
+    assert clip_name("кам-1", 1, Interval("打架", 0.0, 1.5, 0, 30)) == "кам-1_01_打架_0.0-1.5.mp4"
+
+
+def test_clips_of_two_videos_never_share_a_name() -> None:
+    ids = ["cam 1", "cam-1", "cam/1", "-cam-1", "x" * 100 + "north", "x" * 100 + "south", "x" * 100, "e\u0301", "é", ""]
+    ids += ["\udcff", "\udcfe", "cam-1-" + hashlib.sha256(b"cam 1").hexdigest()[:8] + "\n"]
+    interval = Interval("打架", 0.0, 1.5, 0, 30)
+    assert len({clip_name(video, 1, interval) for video in ids}) == len(ids)
+    digest = hashlib.sha256(b"cam 1").hexdigest()[:8]
+    assert clip_name("cam 1", 1, interval) == f"cam-1-{digest}_01_打架_0.0-1.5.mp4"
+    spans = [replace(interval, category=name) for name in ("a b", "a-b")]
+    assert clip_name("v", 1, spans[0]) != clip_name("v", 1, spans[1])
 
 
 def test_no_interval_is_no_clip_and_no_folder(tmp_path: Path) -> None:
@@ -231,3 +262,108 @@ def test_damaged_videos_give_clips_or_one_error(seed: int, tmp_path: Path) -> No
     assert str(path) in said
     assert "Traceback" not in said
     assert [clip.name for clip in clips] == sorted(item.name for item in folder.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.mkv"])
+def test_a_video_whose_clock_starts_again_is_refused(name: str, tmp_path: Path) -> None:
+    """Two recordings joined end to end: extraction counts 100 frames, and second 1 is there twice."""
+    path = write(tmp_path / name, 50)
+    path.write_bytes(path.read_bytes() * 2)
+    detection = detection_of(path, [(60, 90)])
+    assert detection.clip.num_frames == 100
+    for work in (
+        lambda: cut_clips(path, detection, tmp_path),
+        lambda: draw_overlay(path, detection, tmp_path / "o.mp4"),
+        lambda: pictures_at(path, [2.5]),
+    ):
+        with pytest.raises(VideoUnreadable, match=r"timestamps start again at (1\.9|2\.0) s.*Remux it"):
+            work()
+    assert [item.name for item in tmp_path.iterdir()] == [name]
+
+
+def test_one_damaged_timestamp_is_no_new_start() -> None:
+    def packets(*stamps: int) -> Iterator[SimpleNamespace]:
+        return (SimpleNamespace(pts=None, dts=stamp) for stamp in stamps)
+
+    job = cast(Job, SimpleNamespace(path="a.ts", beat=lambda: None))
+    _check_once(packets(0, 40, 80, 9999, 120, 160, 0, 200, 240), job, Fraction(1, 1000))
+    with pytest.raises(VideoUnreadable, match=r"again at 1\.2 s"):
+        _check_once(packets(0, 1160, 1200, 0, 40), job, Fraction(1, 1000))
+
+
+def test_failed_attempts_leave_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copying fails at the end, and so does encoding, with the sound as it is and anew."""
+    path = write(tmp_path / "a.mp4", 60, sound=beeps(3))
+    detection = detection_of(path, [(24, 48)])
+    fixed = {**asdict(Limits()), "path": str(path), "shown": "x"}
+    tried = []
+
+    def refuse(_: SoundTrack) -> None:
+        tried.append(1)
+        raise NotTaken("it is refused")
+
+    monkeypatch.setattr(SoundTrack, "finish", refuse)
+    link = cast(Link, SimpleNamespace(beat=lambda: None, send=lambda **_: None))
+    before = open_files()
+    with pytest.raises(VideoUnreadable, match="no clip can be made") as first:
+        cut.run(link, {**fixed, "cuts": [(0.5, 2.0, str(tmp_path / "c.mp4"), "x")]})
+    with pytest.raises(VideoUnreadable, match="no copy can be written") as second:
+        overlay.run(link, {**fixed, **_drawn(detection), "temporary": str(tmp_path / "o.mp4")})
+    assert len(tried) == 5
+    assert open_files() == before, (first, second)  # whose tracebacks keep all objects alive
+
+
+@pytest.mark.parametrize("drift", [0.97, 1.03])
+def test_encoded_sound_keeps_step_with_a_clock_that_drifts(drift: float, tmp_path: Path) -> None:
+    """PCM whose timestamps advance slower or faster than its samples; a beep stands at every second of its times."""
+    path, seconds = tmp_path / "a.mkv", 8
+    silent = write(tmp_path / "v.mp4", 25 * seconds)
+    count = int(seconds * RATE / drift)
+    sound = (12_000 * (np.arange(count) * drift / RATE % 1 < 0.1)).astype(np.int16)[None]
+    sound[:, ::2] *= -1
+    with av.open(str(silent)) as given, av.open(str(path), "w") as container:
+        pictures = container.add_stream_from_template(given.streams.video[0])
+        speech = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = pictures
+                container.mux(packet)
+        for at in range(0, count, 800):
+            block = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(sound[:, at : at + 800]), format="s16", layout="mono"
+            )
+            block.sample_rate, block.pts = RATE, round(at * drift)
+            container.mux(speech.encode(block))
+    out = draw_overlay(path, detection_of(path, [(0, 16)]), tmp_path / "o.mp4")
+    found = onsets(out)
+    assert len(found) == seconds
+    np.testing.assert_allclose(found, range(seconds), atol=0.08)
+
+
+def test_what_a_killed_run_left_is_swept_by_the_next_one(tmp_path: Path) -> None:
+    """Of a process that has ended; those of living ones, and files of other names, stay."""
+    path, folder = write(tmp_path / "a.mp4", 30), tmp_path / "clips"
+    folder.mkdir()
+    out = folder / "o.mp4"
+    code = "import sys; from pathlib import Path; from vadpipe.extractors.media_task import Appearing; "
+    code += "print(Appearing(Path(sys.argv[1]), Path(sys.argv[2])).temporary.name)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(out), str(path)], check=True, capture_output=True, text=True
+    )
+    left = folder / ended.stdout.strip()
+    assert left.is_file()
+    mine = folder / f"{left.name.rsplit('.', 2)[0]}.{os.getpid()}-1.tmp"
+    others = (mine, folder / ".o.mp4.tmp", folder / ".notes.1234.tmp")
+    for other in others:
+        other.touch()
+    (clip,) = cut_clips(path, detection_of(path, [(0, 16)]), folder)
+    assert {item.name for item in folder.iterdir()} == {clip.name, *(other.name for other in others)}
+
+
+def test_long_names_have_temporary_files_of_their_own(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", 4)
+    files = [Appearing(tmp_path / f"{'火' * 80}{number}.mp4", path) for number in (1, 2)]
+    assert files[0].temporary != files[1].temporary
+    for file in files:
+        file.settle()
+    assert len(list(tmp_path.iterdir())) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,22 @@ def test_detect_and_extract_with_scoring_are_identical(
         one, other = (np.load(tmp_path / where / f"{name}.scores.npz") for where in ("once", "twice"))
         assert all(np.array_equal(one[key], other[key]) for key in ("anomaly", "categories", "labels"))
     assert json.loads((tmp_path / "once" / "long.json").read_bytes())["intervals"]
+
+
+def test_what_decoding_said_is_told_from_the_store_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extractor, options = MeanColour(), ExtractOptions()
+    monkeypatch.setattr("vadpipe.pipeline.detect_run.extractor_for", lambda _spec, _options: extractor)
+    run, store = tmp_path / "run", FeatureStore(tmp_path / "features")
+    save_head(run, small_head(feature_spec(extractor, options), seed=0))
+    whole = painted_videos.write(tmp_path / "whole.mp4", 60, muxer={"movflags": "faststart"})
+    short = tmp_path / "short.mp4"
+    short.write_bytes(whole.read_bytes()[: -whole.stat().st_size // 10])
+    request = DetectRequest({"short": short}, run, out=tmp_path / "once", overrides=SETTINGS)
+    once = detect_run(request).found[0][1]
+    assert any("the file ends early" in text for text in once["warnings"])
+    assert list(extract({"short": short}, store, [extractor], options).done) == ["short"]
+    monkeypatch.setattr("vadpipe.pipeline.detect_run.extractor_for", lambda *_: pytest.fail("all is stored"))
+    stored = replace(request, out=tmp_path / "twice", features=store.root)
+    assert detect_run(stored).found[0][1]["warnings"] == once["warnings"]
+    first, second = ((tmp_path / where / "short.json").read_bytes() for where in ("once", "twice"))
+    assert first == second

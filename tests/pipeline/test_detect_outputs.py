@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +20,7 @@ from tests.pipeline.detected import CALIBRATION, SPEC, made_detection, small_hea
 from tests.pipeline.mean_colour import MeanColour
 from vadpipe.config import DetectConfig
 from vadpipe.detection import Detection
-from vadpipe.errors import CheckpointError, DataError, UsageError, VideoUnreadable
+from vadpipe.errors import CheckpointError, DataError, StoreError, UsageError, VideoUnreadable
 from vadpipe.extractors.limits import Limits
 from vadpipe.models.checkpoint import TrainedHead, save_head
 from vadpipe.pipeline import detect_run as module
@@ -57,16 +57,19 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **members: Any) -> None
     monkeypatch.setitem(sys.modules, f"vadpipe.pipeline.{name}", made)
 
 
-def write_all(folder: Path, names: list[str], extras: Extras, picture: bool = False) -> tuple[Outputs, list[str]]:
+def write_all(
+    folder: Path, names: list[str], extras: Extras, picture: bool = False, seen: Seen | None = None
+) -> tuple[Outputs, list[str]]:
     """Outputs for made-up detections of videos in ``folder``."""
+    seen = seen or Seen()
     videos = {name: folder / "videos" / f"{name}.mp4" for name in names}
     said: list[str] = []
     outputs = Outputs(Places(videos, folder / "out", extras, picture), extras, picture, said.append)
     for name, path in videos.items():
         detection = made_detection(name)
         outputs.keep(name, path, detection)
-        outputs.add(name, path, detection, Seen())
-    outputs.finish()
+        outputs.add(name, path, detection, seen)
+    outputs.finish(seen)
     return outputs, said
 
 
@@ -97,9 +100,17 @@ def test_clips_overlays_and_pages_get_what_they_need(tmp_path: Path, monkeypatch
     asked: dict[str, list[Any]] = {"clips": [], "overlay": [], "html": []}
 
     def cut_clips(
-        path: Path, detection: Detection, folder: Path, *, pre_s: float, post_s: float, limits: Limits | None
+        path: Path,
+        detection: Detection,
+        folder: Path,
+        *,
+        pre_s: float,
+        post_s: float,
+        limits: Limits | None,
+        on_clip: Callable[[int, int], None],
     ) -> list[Path]:
         asked["clips"].append((path.name, detection.clip.id, folder, pre_s, post_s))
+        on_clip(1, 2)
         return [folder / f"{detection.clip.id}.mp4"]
 
     def draw_overlay(
@@ -109,8 +120,9 @@ def test_clips_overlays_and_pages_get_what_they_need(tmp_path: Path, monkeypatch
         on_frame(1, 70)
         return out
 
-    def write_html(entries: list[Any], out: Path, *, embed: bool) -> list[Path]:
+    def write_html(entries: list[Any], out: Path, *, embed: bool, on_page: Callable[[int], None]) -> list[Path]:
         asked["html"].append(([(entry.path, entry.truth) for entry in entries], out, embed))
+        on_page(2)
         return [out]
 
     stand_in(monkeypatch, "clips", cut_clips=cut_clips)
@@ -125,15 +137,28 @@ def test_clips_overlays_and_pages_get_what_they_need(tmp_path: Path, monkeypatch
     stand_in(monkeypatch, "html_report", write_html=write_html, ReportEntry=ReportEntry)
     clips, page = tmp_path / "clips", tmp_path / "page.html"
     extras = Extras(clips=clips, pre_roll_s=1.0, overlay=tmp_path / "drawn", html=page, embed=True)
-    outputs, said = write_all(tmp_path, ["a", "b"], extras)
+    seen = Seen()
+    outputs, said = write_all(tmp_path, ["a", "b"], extras, seen=seen)
     assert (outputs.failed, said) == ([], [])
+    frames = made_detection("a").scores.grid.num_frames
+    of_each = [("clips", frames / 2, frames), ("overlay", 1, 70)]  # one of two clips: half of the frames
+    assert seen.told == [*of_each, *of_each, ("begin", "page.html"), ("pages", frames, 2 * frames)]
     assert asked["clips"] == [("a.mp4", "a", clips, 1.0, 2.0), ("b.mp4", "b", clips, 1.0, 2.0)]
     assert asked["overlay"][1] == ("b.mp4", "b", tmp_path / "drawn" / "b.mp4")
     assert asked["html"] == [([(None, ()), (None, ())], page, True)]  # the files are not there, so no player
     assert outputs.written[-1] == page
 
 
-@pytest.mark.parametrize("error", [VideoUnreadable("codec odd1"), OSError("disk odd1"), ImportError("no odd1")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        VideoUnreadable("codec odd1"),
+        OSError("disk odd1"),
+        ImportError("no odd1"),
+        ValueError("size odd1"),
+        KeyError("odd1"),
+    ],
+)
 def test_an_output_that_fails_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def draw_overlay(*_: Any, **_options: Any) -> Path:
         raise error
@@ -163,6 +188,13 @@ def test_truth_comes_from_the_annotations(tmp_path: Path) -> None:
     assert ([item.category for item in truth["a"]], truth["b"]) == (["riot"], ())
 
 
+def test_a_span_without_a_category_is_of_the_only_trained_one(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a 10 20\n")
+    kept = [(Path("a.mp4"), made_detection("a", zero_shot=frozenset({"riot"})))]
+    truth = true_incidents(tmp_path / "t.txt", kept, lambda _: None)
+    assert [item.category for item in truth["a"]] == ["fighting"]
+
+
 def test_truth_that_names_no_video_is_refused_before_the_work(tmp_path: Path) -> None:
     np.save(tmp_path / "gt.npy", np.zeros(3))
     extras = Extras(html=tmp_path / "x.html", annotations=tmp_path / "gt.npy")
@@ -188,11 +220,16 @@ def test_the_report_says_what_is_calibrated_and_what_is_not(tmp_path: Path) -> N
         "upper": 2.37,
     }
     with np.load(tmp_path / "x.scores.npz") as arrays:
+        assert arrays["labels"].tolist() == ["normal", "fighting", "riot"]
+        assert arrays["notes"].tolist() == ["", "", "zero-shot, uncalibrated"]
         np.testing.assert_allclose(arrays["calibrated"][[0, 16, 69]], [0.2, 0.5 + 0.35 / 1.5, 0.6], atol=1e-6)
     plain = report(made_detection(), "x.scores.npz")
     assert plain["calibration"] is None
     assert [item["calibrated"] for item in plain["intervals"]] == [None, None]
     assert plain["model"]["zero_shot"] == []
+
+
+SENSITIVE: dict[str, Any] = {**asdict(DetectConfig()), "r_cls": 0.0, "r_ano": 0.0}
 
 
 @pytest.fixture
@@ -204,7 +241,7 @@ def request_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DetectRequest
     (tmp_path / "w").mkdir()
     videos["cam2_same"] = painted_videos.write(tmp_path / "w" / "same.mp4", 20)
     spec = feature_spec(MeanColour(), ExtractOptions())
-    save_head(tmp_path / "run", small_head(spec, DetectConfig(r_cls=0.0, r_ano=0.0)))
+    save_head(tmp_path / "run", small_head(spec, DetectConfig(**SENSITIVE)))
     return DetectRequest(videos, tmp_path / "run", out=tmp_path / "out", features=tmp_path / "features")
 
 
@@ -230,26 +267,96 @@ def test_imported_features_cannot_tell_videos_of_one_stem(
         detect_run(request_of)
 
 
-def test_an_interrupt_keeps_what_is_finished(request_of: DetectRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(path: Path, *given: Any, **options: Any) -> Detection:
-        if path.parent.name == "w":
-            raise KeyboardInterrupt
-        return detect_video(path, *given, **options)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), StoreError("disk full")])
+@pytest.mark.parametrize("where", ["detect_run.detect_video", "detect_outputs.write_report"])
+def test_what_ends_a_run_keeps_what_is_finished(
+    request_of: DetectRequest, monkeypatch: pytest.MonkeyPatch, error: BaseException, where: str
+) -> None:
+    done = {"detect_run.detect_video": detect_video, "detect_outputs.write_report": write_report}[where]
 
-    monkeypatch.setattr(module, "detect_video", stopped)
-    assert request_of.out is not None
-    with_csv = DetectRequest(request_of.videos, request_of.run, out=request_of.out, extras=Extras(exports=("csv",)))
-    summary = detect_run(with_csv)
-    assert summary.interrupted
+    def stopped(of: Any, *given: Any, **options: Any) -> Any:
+        name = of.parent.name if isinstance(of, Path) else of.clip.id
+        if name in ("w", "cam2_same"):
+            raise error
+        return done(of, *given, **options)
+
+    monkeypatch.setattr(f"vadpipe.pipeline.{where}", stopped)
+    extras = Extras(exports=("csv",))
+    summary = detect_run(replace(request_of, features=None, extras=extras))
+    assert summary.ended is error
     assert {path.name for path in summary.written} == {"cam1_same.json", "detections.csv"}
-    only = DetectRequest({"cam2_same": request_of.videos["cam2_same"]}, request_of.run, out=request_of.out)
-    with pytest.raises(KeyboardInterrupt):
-        detect_run(only)
+    with pytest.raises(type(error)):
+        detect_run(replace(request_of, videos={"cam2_same": request_of.videos["cam2_same"]}, features=None))
+
+
+def test_an_interrupt_at_the_page_is_told_after_all_that_is_finished(
+    request_of: DetectRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vadpipe.pipeline.detect_outputs._export", stopped)
+    summary = detect_run(replace(request_of, extras=Extras(exports=("csv",))))
+    assert isinstance(summary.ended, KeyboardInterrupt)
+    assert len(summary.found) == 2
+
+
+def test_no_input_of_the_command_is_overwritten(request_of: DetectRequest, tmp_path: Path) -> None:
+    truth, own = tmp_path / "truth.csv", tmp_path / "own.json"
+    truth.write_text("video,label,start_frame,end_frame\n")
+    own.write_text("{}")
+    (tmp_path / "hard.npz").hardlink_to(truth)
+    save_head(tmp_path / "student", small_head())
+    one = replace(request_of, videos={"a": request_of.videos["cam1_same"]}, out=tmp_path / "o.json")
+    page = Extras(html=tmp_path / "x.html", annotations=truth)
+    refused = {
+        "truth.csv is the file of --annotations": replace(one, extras=replace(page, frames=str(truth))),
+        "hard.npz is the file of --annotations": replace(one, extras=replace(page, frames=str(tmp_path / "hard.npz"))),
+        "the labels beside --annotations": replace(one, extras=replace(page, frames=str(tmp_path / "labels.csv"))),
+        "own.json is the file of --categories": replace(one, categories=own, out=own),
+        "own.json is the file of --calibration": replace(one, calibration=str(own), out=own),
+        "config.json is a file of --run": replace(one, out=one.run / "config.json"),
+        "calibration.json is a file of --run": replace(one, out=one.run / "calibration.json"),
+        "config.json is a file of the student": replace(
+            one, student=tmp_path / "student", out=tmp_path / "student" / "config.json"
+        ),
+    }
+    before = {path: path.read_bytes() for path in (truth, own, one.run / "config.json")}
+    for said, request in refused.items():
+        with pytest.raises(UsageError, match=f"{said}.*never overwritten"):
+            detect_run(request)
+    assert before == {path: path.read_bytes() for path in before}
+    for _ in range(2):  # what an earlier run wrote into the run folder is replaced, as everywhere
+        assert len(detect_run(replace(one, out=one.run / "found.json")).found) == 1
+
+
+def test_the_encoder_is_built_once_where_stored_features_are_of_other_files(
+    request_of: DetectRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = {"a": tmp_path / "v" / "a.mp4", "b": tmp_path / "v" / "b.mp4"}
+    for path in videos.values():
+        painted_videos.write(path, 20)
+    assert len(detect_run(replace(request_of, videos=videos)).found) == 2
+    built: list[str] = []
+
+    def create(stream: str, **_options: Any) -> MeanColour:
+        built.append(stream)
+        return MeanColour()
+
+    monkeypatch.setattr("vadpipe.pipeline.detect.create", create)
+    monkeypatch.setattr(module, "extractor_for", lambda *_: pytest.fail("the store has both ids"))
+    assert len(detect_run(replace(request_of, videos=videos)).found) == 2
+    assert built == []
+    for path in videos.values():
+        painted_videos.write(path, 40)
+    found = [detection for detection, _ in detect_run(replace(request_of, videos=videos)).found]
+    assert [detection.scores.grid.num_frames for detection in found] == [40, 40]
+    assert built == ["clip"]
 
 
 def test_a_heads_own_calibration_counts_unless_told_otherwise(request_of: DetectRequest, tmp_path: Path) -> None:
     digest = json.loads((request_of.run / "config.json").read_text())["sha256"]
-    sure = replace(CALIBRATION, threshold=1.0, head_sha256=digest, settings={"r_ano": 0.0})
+    sure = replace(CALIBRATION, threshold=1.0, head_sha256=digest, settings=SENSITIVE)
     request = replace(request_of, features=None)
     bare = detect_run(request).found[0][1]
     save_calibration(request.run, sure)

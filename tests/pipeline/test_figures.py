@@ -19,7 +19,7 @@ from tests.pipeline.report_runs import HOSTILE, material, scored_run, two_seeds
 from tests.pipeline.test_evaluate import LABELS, NONE, VIDEOS, video
 from vadpipe.errors import UsageError
 from vadpipe.manifest import VideoRecord
-from vadpipe.pipeline import figures_embedding
+from vadpipe.pipeline import evaluate_picture, figures_embedding
 from vadpipe.pipeline.evaluate import measure
 from vadpipe.pipeline.figures_classes import (
     class_bars,
@@ -194,6 +194,23 @@ def test_curves_of_several_runs_are_met_at_the_same_recall_and_rate() -> None:
     assert np.trapezoid(band.true_rate, band.false_rate) == pytest.approx(np.mean(band.auc), abs=2e-3)
     assert (band.auc, band.share) == ((0.75, 1.0), 0.5)
     assert ranking_band([one]).precision_band is None
+
+
+@pytest.mark.parametrize("frames", [20, 5000])
+def test_the_drawn_area_is_ap(frames: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where more cuts are there than points are drawn."""
+    rng = np.random.default_rng(0)
+    truth = rng.random(frames) < 0.3
+    ranking = rank_snippets(rng.random(frames) + 0.3 * truth, truth.astype(int), (~truth).astype(int))
+    figures = [draw_ranking({"a": ranking_band([ranking])}), draw_ranking({"a": ranking_band([ranking] * 2)})]
+    monkeypatch.setattr(evaluate_picture, "_save", lambda figure, _path: figures.append(figure))
+    evaluate_picture.draw_curves(tmp_path / "x.png", {"a": ranking})
+    for figure, close in zip(figures, (1e-9, 5e-3 if frames > 20 else 0.05, 1e-9), strict=True):
+        line = figure.axes[0].lines[0]
+        recall, precision = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+        assert line.get_drawstyle() == "steps-pre"
+        assert len(recall) <= 2001
+        assert np.sum(np.diff(recall) * precision[1:]) == pytest.approx(ranking.ap, abs=close)
 
 
 # classes and confusion

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.pipeline import html_scene
+from vadpipe.extractors.media import probe
 from vadpipe.pipeline import html_report
 from vadpipe.pipeline.html_facts import clock
 from vadpipe.pipeline.html_page import asset
@@ -51,6 +52,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(html_report, "waveform_of", lambda path, length: np.zeros((0, 2), np.float32))
         write_html([entry], folder / "embedded.html", embed=True)
         write_html([replace(entry, path=folder / "film.avi")], folder / "avi.html")
+        late = html_scene.write_late_video(folder / "late.mp4")
+        clip = replace(entry.detection.clip, start_s=probe(late).start_s)
+        write_html(
+            [replace(entry, path=late, detection=replace(entry.detection, clip=clip))], folder / "late.html", embed=True
+        )
     clip = replace(entry.detection.clip, audio_rate=0)
     write_html(
         [replace(entry, path=folder / "gone.mp4", detection=replace(entry.detection, clip=clip))], folder / "gone.html"
@@ -130,7 +136,7 @@ def opened(chromium: Any, folder: Path) -> Iterator[Opens]:
         seen.page.on("console", lambda line: seen.problems.append(line.text) if line.type == "error" else None)
         made.append((context, seen))
         seen.page.goto((folder / name).as_uri())
-        if name in ("yard.html", "embedded.html"):
+        if name in ("yard.html", "embedded.html", "late.html"):
             seen.page.wait_for_function("() => document.querySelector('video').readyState > 0")
         return seen
 
@@ -170,7 +176,28 @@ def test_a_click_on_the_timeline_goes_there_and_a_drag_follows(opened: Opens) ->
     seen.page.mouse.up()
     seen.arrived(6.0)
     assert seen.page.inner_text("#pointed") == ""
-    assert seen.page.inner_text("[data-row='0'] .value") == "0.80"
+    assert seen.page.inner_text("[data-row='0'] .value") == "0.800"
+
+
+def test_the_player_is_sought_by_its_own_clock_where_sound_comes_first(opened: Opens) -> None:
+    """Pictures begin 2 s after the sound; second 5 of the pictures is second 7 of the player, and the other way."""
+    seen = opened("late.html")
+    seen.page.click(".bar[aria-label*='fighting']")
+    seen.page.wait_for_function("() => (v => !v.seeking && v.currentTime === 7)(document.querySelector('video'))")
+    assert seen.shown() == 5.0
+    assert "In interval 2 of 3: fighting" in seen.page.inner_text("#where")
+    red = seen.page.evaluate(
+        """() => {
+        const canvas = document.createElement('canvas');
+        [canvas.width, canvas.height] = [160, 120];
+        const pen = canvas.getContext('2d');
+        pen.drawImage(document.querySelector('video'), 0, 0, 160, 120);
+        return pen.getImageData(10, 10, 1, 1).data[0];
+        }"""
+    )
+    assert red == pytest.approx(20 * 5, abs=12)
+    seen.page.evaluate("document.querySelector('video').currentTime = 3.5")
+    seen.page.wait_for_function("() => document.querySelector('.playhead').getAttribute('aria-valuenow') === '1.5'")
 
 
 def test_the_keyboard(opened: Opens) -> None:
@@ -227,9 +254,9 @@ def test_the_line_moves_while_the_player_plays(opened: Opens) -> None:
     seen.page.wait_for_function("() => Number(document.querySelector('.playhead').getAttribute('aria-valuenow')) > 0.5")
     assert seen.page.inner_text("#play") == "Pause"
     seen.page.click("#play")
+    seen.page.wait_for_function("() => document.querySelector('#said').textContent.startsWith('paused at 0:0')")
     assert seen.line() > before + 0.03
     assert seen.line() == pytest.approx(seen.at() / 12, abs=0.03)
-    assert seen.page.inner_text("#said").startswith("paused at 0:0")
 
 
 def test_with_less_motion_the_line_still_moves(opened: Opens) -> None:

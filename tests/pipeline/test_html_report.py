@@ -18,12 +18,15 @@ from tests.pipeline import html_scene
 from tests.pipeline.html_scene import CALIBRATION, GRID, Parsed
 from vadpipe.errors import UsageError, VideoUnreadable
 from vadpipe.pipeline import html_media, html_report
-from vadpipe.pipeline.html_index import highest
+from vadpipe.pipeline.detect_places import Places
+from vadpipe.pipeline.detect_request import Extras
+from vadpipe.pipeline.html_facts import score_text
+from vadpipe.pipeline.html_index import highest, sparkline
 from vadpipe.pipeline.html_media import address, as_jpeg, check_embeddable, player_for, unplayable
 from vadpipe.pipeline.html_page import ASSETS, asset
 from vadpipe.pipeline.html_payload import peaks_of, rows_of
 from vadpipe.pipeline.html_report import ReportEntry, write_html
-from vadpipe.tracks import Interval, TimeGrid
+from vadpipe.tracks import Interval, ScoreTrack, TimeGrid
 
 ENTRY = ReportEntry(None, html_scene.detection(), (html_scene.truth(),))
 
@@ -89,8 +92,26 @@ def test_the_table_has_heads_and_a_button_for_each_interval(tmp_path: Path) -> N
     ]
     assert all(held.get("scope") in ("col", "row") for tag, held in made.elements if tag == "th")
     assert made.count("h1") == 1
-    assert "0.90" in made.words  # raw peak
-    assert "1.00" in made.words  # its calibrated score
+    assert "0.900" in made.words  # raw peak
+    assert "1.000" in made.words  # its calibrated score
+
+
+@pytest.mark.parametrize(
+    ("value", "threshold", "shown"),
+    [
+        (0.9, None, "0.900"),
+        (0.9994, None, "0.999"),
+        (0.9996, None, "0.9996"),
+        (0.99999994, None, "0.9999999"),
+        (1.0, None, "1.000"),
+        (0.70041, 0.7004, "0.7004"),
+        (0.70039, 0.7004, "0.700"),
+        (0.6996, 0.7, "0.6996"),
+        (0.7, 0.7, "0.700"),
+    ],
+)
+def test_a_score_is_never_shown_on_the_other_side(value: float, threshold: float | None, shown: str) -> None:
+    assert score_text(value, threshold) == shown
 
 
 def test_hostile_names_stay_names_everywhere(tmp_path: Path, no_video_is_read: None) -> None:
@@ -221,12 +242,41 @@ def test_too_large_to_embed_is_said_before_anything_is_written(tmp_path: Path, m
     monkeypatch.setattr(html_media, "EMBED_LIMIT_BYTES", 1_000_000)
     video = tmp_path / "yard.mp4"
     video.write_bytes(bytes(3_000_000))
-    entries = [ENTRY, replace(ENTRY, path=video)]
     with pytest.raises(UsageError, match=r"got 3 MB, expected at most 1 MB to embed.*Leave --embed out"):
-        write_html(entries, tmp_path / "report.html", embed=True)
+        write_html([replace(ENTRY, path=video)], tmp_path / "report.html", embed=True)
+    with pytest.raises(UsageError, match=r"got 3 MB"):
+        Places({"yard": video}, None, Extras(html=tmp_path / "report.html", embed=True))
     assert list(tmp_path.iterdir()) == [video]
     video.write_bytes(bytes(1_000_000))
     check_embeddable(video)
+
+
+def test_a_large_video_that_no_browser_plays_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html_media, "EMBED_LIMIT_BYTES", 1000)
+    for name in ("yard.avi", "yard.mp4"):
+        (tmp_path / name).write_bytes(bytes(3000))
+    check_embeddable(tmp_path / "yard.avi")
+    check_embeddable(tmp_path / "yard.mp4", "mpeg4")
+    with pytest.raises(UsageError):
+        check_embeddable(tmp_path / "yard.mp4", "h264")
+    Places({"yard": tmp_path / "yard.avi"}, None, Extras(html=tmp_path / "report.html", embed=True))
+
+
+def test_of_several_videos_one_too_large_to_embed_costs_itself(
+    tmp_path: Path, no_video_is_read: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html_media, "EMBED_LIMIT_BYTES", 1000)
+    entries = []
+    for name, size in (("small", 1000), ("large", 1001)):
+        (tmp_path / f"{name}.mp4").write_bytes(bytes(size))
+        entries.append(ReportEntry(tmp_path / f"{name}.mp4", html_scene.detection(name)))
+    videos = {entry.detection.clip.id: entry.path for entry in entries if entry.path is not None}
+    Places(videos, tmp_path / "out", Extras(html=tmp_path / "report.html", embed=True))
+    _, *pages = write_html(entries, tmp_path / "report.html", embed=True)
+    made = {path.stem.partition("-")[0]: Parsed(path.read_text()) for path in pages}
+    assert [held.get("src") for name in ("small", "large") for held in made[name].of("video")] == [None, "../large.mp4"]
+    assert "not embedded, the page refers to the file" in made["large"].words
+    assert "not embedded" not in made["small"].words
 
 
 @pytest.mark.parametrize(
@@ -286,6 +336,17 @@ def test_the_index_has_the_most_anomalous_first_and_leads_to_the_pages(tmp_path:
     ]
 
 
+def test_the_small_curve_lies_over_its_bars_where_the_rate_varies() -> None:
+    """The second snippet is the interval, from 1 to 9 of 9 seconds."""
+    grid = TimeGrid(Fraction(32, 9), 32, 16, (0.0, 1.0, 9.0))
+    scores = ScoreTrack(np.array([0.0, 0.5], np.float32), np.zeros((2, 2), np.float32), ("normal", "fire"), grid)
+    found = Interval.of_frames("fire", 16, 32, grid, 0.5)
+    svg = sparkline(replace(html_scene.detection(), scores=scores, intervals=(found,), zero_shot=frozenset()))
+    curve, bars = (held["d"] or "" for kind in ("curve", "found") for held in Parsed(svg).of("path", class_=kind))
+    assert curve == "M0.0 34.0L26.7 34.0L26.7 18.0L240.0 18.0"
+    assert bars.startswith("M26.7 36h213.3")
+
+
 def test_the_small_curve_keeps_the_peak(tmp_path: Path) -> None:
     long = html_scene.detection(grid=TimeGrid(Fraction(10), 50_000, 5))
     out, *_ = write_html([ReportEntry(None, long), ENTRY], tmp_path / "all.html")
@@ -293,6 +354,13 @@ def test_the_small_curve_keeps_the_peak(tmp_path: Path) -> None:
     heights = [float(y) for y in re.findall(r" ([0-9.]+)", curve["d"] or "")]
     assert len(heights) == 480
     assert min(heights) == pytest.approx(40 - 6 - 32 * 0.9, abs=0.06)
+
+
+def test_an_index_whose_name_is_no_text_leads_to_its_pages(tmp_path: Path) -> None:
+    out, *pages = write_html([ENTRY, ENTRY], tmp_path / "r\udcff.html")
+    leads = [held["href"] or "" for held in Parsed(out.read_text()).of("a")]
+    assert leads == [f"r%FF_files/{path.name}" for path in pages]
+    assert Parsed(pages[0].read_text()).of("a")[0]["href"] == "../r%FF.html"
 
 
 def test_videos_of_one_name_keep_their_own_pages(tmp_path: Path) -> None:

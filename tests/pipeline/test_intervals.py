@@ -137,7 +137,7 @@ def test_a_calibration_keeps_what_reaches_its_threshold() -> None:
     assert spans(scores, calibration(0.5)) == [(0, 1), (2, 4)]
     assert spans(scores, calibration(float(np.nextafter(np.float32(0.5), np.float32(1))))) == [(2, 4)]
     assert spans(scores, calibration(0.0)) == [(0, 1), (2, 4), (5, 6)]
-    assert spans(scores, calibration(1.1)) == []
+    assert spans(scores, calibration(float(np.nextafter(np.float32(1), np.float32(2))))) == []
 
 
 def test_a_calibration_judges_own_categories_by_the_anomaly_score_too() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +18,13 @@ from tests.pipeline.heads import INPUTS, small_config, small_inputs
 from tests.pipeline.planted import CLASSES, CONFIG, SPEC, Planted, plant
 from vadpipe.cli import cli
 from vadpipe.config import RunConfig
-from vadpipe.errors import DataError, UsageError
+from vadpipe.errors import CheckpointError, DataError, UsageError
 from vadpipe.manifest import write_manifest
 from vadpipe.models.checkpoint import TrainedHead, save_head
 from vadpipe.models.heads import build_head
-from vadpipe.pipeline import figures_embedding
+from vadpipe.pipeline import figures_embedding, report_draw, report_runs
+from vadpipe.pipeline import report as report_module
+from vadpipe.pipeline.calibration_file import CALIBRATION_FILE
 from vadpipe.pipeline.figures_embedding import Embedding
 from vadpipe.pipeline.report_record import SnippetRows
 
@@ -33,7 +36,7 @@ def save(folder: Path, seed: int, config: RunConfig = CONFIG, selection: str = "
     head = build_head(config, INPUTS if config is CONFIG else small_inputs()).eval()
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter, std=0.2)  # away from the start at which all scores are equal
-    save_head(folder, TrainedHead(head, config, SPEC, CLASSES, selection, facts))
+    save_head(folder, TrainedHead(head, config, SPEC, CLASSES, selection, {"seed": seed, **facts}))
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +117,51 @@ def test_a_figure_that_was_named_and_does_not_apply_is_an_error_after_the_others
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
+def no_sklearn() -> None:
+    raise UsageError("t-SNE needs scikit-learn")
+
+
+def test_without_scikit_learn_a_named_tsne_costs_itself_only(
+    project: tuple[Path, Planted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_module, "require_sklearn", no_sklearn)
+    only = ("--only", "tsne", "--only", "confusion", "--format", "svg", "--out", str(tmp_path))
+    ended = report(project[0], monkeypatch, "runs/vc", *only)
+    assert isinstance(ended.exception, DataError)
+    assert "figure tsne does not apply: t-SNE needs scikit-learn" in str(ended.exception)
+    assert {path.name for path in tmp_path.iterdir()} == {"confusion.svg", "figures.md"}
+    monkeypatch.setattr(report_runs, "score_videos", None)  # nothing is left to score
+    ended = report(project[0], monkeypatch, "runs/vc", *only[:2], *only[4:])
+    assert "t-SNE needs scikit-learn" in str(ended.exception)
+
+
+def test_every_run_is_checked_before_one_is_scored(
+    project: tuple[Path, Planted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_runs, "score_videos", None)
+    copy = tmp_path / "copy"
+    shutil.copytree(project[0] / "runs" / "vc", copy)
+    ended = report(project[0], monkeypatch, "runs/vc", str(copy), "--out", str(tmp_path / "out"))
+    assert isinstance(ended.exception, UsageError)
+    assert "vc and copy hold the same head" in str(ended.exception)
+    (copy / "model.safetensors").write_bytes(b"damaged")
+    ended = report(project[0], monkeypatch, "runs/vc", str(copy), "--out", str(tmp_path / "out"))
+    assert isinstance(ended.exception, CheckpointError)
+
+
+def test_a_calibration_beside_a_run_changes_nothing_and_that_is_said(
+    project: tuple[Path, Planted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(project[0] / "runs" / "vc", run)
+    (run / CALIBRATION_FILE).write_text("{}")
+    only = ("--only", "confusion", "--format", "svg", "--out", str(tmp_path / "out"))
+    ended = report(project[0], monkeypatch, str(run), *only)
+    assert ended.exit_code == 0, ended.output
+    assert "note: run: figures show scores and intervals without the calibration" in ended.stderr
+    assert "without a calibration" in (tmp_path / "out" / "figures.md").read_text()
+
+
 def test_different_heads_are_curves_of_one_picture_and_pictures_of_their_own(
     project: tuple[Path, Planted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +206,27 @@ def test_a_grid_needs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         *(f"grid-g-{part}.{kind}" for part in ("curves", "rows") for kind in ("png", "svg")),
     }
     assert "whether the encoders of 3 runs were trained is not known" in Path("figures/grid-g-curves.svg").read_text()
+
+
+def test_grids_whose_names_are_alike_have_files_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [
+        "ablation-of-a-name-that-is-longer-than-its-file-beta",
+        "ablation-of-a-name-that-is-longer-than-its-file-mu",
+    ]
+    for value, name in enumerate((*names, "火", "打"), 1):
+        rows = [{"name": "a", "runs": [{"figures": {"frame_ap": value / 10}}]}]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"grid": "g", "seeds": [0], "rows": rows}))
+    monkeypatch.chdir(tmp_path)
+    ended = CliRunner().invoke(cli, ["report", "--only", "grid", "--grid", ".", "--format", "svg"])
+    assert ended.exit_code == 0, ended.output
+    files = sorted(Path("figures").glob("*.svg"))
+    assert len({path.read_bytes() for path in files}) == 4
+    monkeypatch.setattr(report_draw, "file_part", lambda _name: "x")
+    monkeypatch.setattr(
+        report_draw, "enumerate", lambda tables, _start: ((1, table) for table in tables), raising=False
+    )
+    ended = CliRunner().invoke(cli, ["report", "--only", "grid", "--grid", ".", "--format", "svg", "--out", "again"])
+    assert "two figures would be grid-1-x-rows" in str(ended.exception)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,9 @@ def test_a_spread_is_in_percent() -> None:
     assert values == pytest.approx((10.0, 30.0))
 
 
-@pytest.mark.parametrize("name", ["beta = x", "= 1", "beta", "beta = 1 2", "beta = 1e999"])
+@pytest.mark.parametrize(
+    "name", ["beta = x", "= 1", "beta", "beta = 1 2", "beta = 1e999", "beta = 1e300", "beta = 1e-300"]
+)
 def test_what_is_no_number_is_no_setting(name: str) -> None:
     assert GridLine(name, {}).setting is None
 
@@ -82,6 +84,9 @@ def test_the_run_folders_say_what_to_warn_of(tmp_path: Path) -> None:
     assert [text for text in table.cautions if "TEST" in text] == ["WARNING: the TEST set chose"]
 
 
+GIANT = json.dumps({"grid": "g", "rows": [{"name": "a", "runs": [{"figures": {"x": 10**400}}]}]})
+
+
 @pytest.mark.parametrize(
     ("told", "message"),
     [
@@ -94,6 +99,11 @@ def test_the_run_folders_say_what_to_warn_of(tmp_path: Path) -> None:
         ('{"grid": "g", "rows": [{"name": "a", "runs": [{"figures": 3}]}]}', "expected names and numbers"),
         ('{"grid": "g", "rows": [{"name": "a", "runs": [{"figures": {"x": "y"}}]}]}', "expected a number"),
         ('{"grid": "g", "rows": [{"name": "a", "runs": [{"figures": {"x": NaN}}]}]}', "expected a number"),
+        (
+            f'{{"grid": "g", "rows": [{{"name": "a", "runs": [{{"figures": {{"x": 1{"0" * 400}}}}}]}}]}}',
+            "too many digits",
+        ),
+        ('{"grid": "g", "rows": [{"name": "a", "runs": [{"figures": {"x": -1e300}}]}]}', r"got -1e\+300"),
     ],
 )
 def test_damaged_files_are_refused(tmp_path: Path, told: str, message: str) -> None:

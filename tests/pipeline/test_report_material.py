@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from vadpipe.config import DetectConfig
 from vadpipe.errors import DataError, UsageError
 from vadpipe.manifest import VideoRecord
 from vadpipe.models.heads import build_head
-from vadpipe.pipeline.report_material import Curve, choose_videos, into_series
+from vadpipe.pipeline.report_material import Curve, ScoredRun, choose_videos, into_series
 from vadpipe.pipeline.report_record import Recorder, recording, stitch, window_starts
 from vadpipe.pipeline.score import score_track
 from vadpipe.tracks import FeatureTrack, TimeGrid
@@ -24,6 +25,12 @@ from vadpipe.tracks import FeatureTrack, TimeGrid
 
 def record(name: str, label: str) -> VideoRecord:
     return VideoRecord(name, frozenset({label}))
+
+
+def made(name: str, **facts: Any) -> ScoredRun:
+    """A run whose folder records these facts."""
+    run = scored_run(name)
+    return replace(run, trained=replace(run.trained, provenance=facts))
 
 
 def test_runs_that_differ_in_their_seed_only_are_one_series() -> None:
@@ -34,6 +41,34 @@ def test_runs_that_differ_in_their_seed_only_are_one_series() -> None:
     assert second.name == "bare"
     (nameless,) = into_series([scored_run("a"), scored_run("b")])
     assert nameless.name == "lec_vad (2 seeds)"
+
+
+@pytest.mark.parametrize(
+    "facts", [{"training_videos": 60}, {"validation_videos": 5}, {"text_weights": "random:0"}, {"teacher_sha256": "a"}]
+)
+def test_heads_trained_on_other_data_are_no_seeds_of_one_head(facts: dict[str, Any]) -> None:
+    known = {"training_videos": 600, "validation_videos": 0, "text_weights": "openai", "teacher_sha256": "b"}
+    runs = [made("a", seed=0, **known), made("b", seed=1, **(known | facts)), made("c", seed=2, **known)]
+    assert [series.name for series in into_series(runs)] == ["lec_vad (2 seeds)", "b"]
+    runs[2] = replace(runs[2], seen="other ids")
+    assert [series.name for series in into_series(runs)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("seeds", [(0, 0), (0, None), (None, None)])
+def test_runs_whose_seeds_do_not_differ_stay_apart(seeds: tuple[int | None, ...]) -> None:
+    said: list[str] = []
+    runs = [made(name, seed=seed) for name, seed in zip("ab", seeds, strict=True)]
+    assert [series.name for series in into_series(runs, said.append)] == ["a", "b"]
+    assert said == [
+        f"note: drawn apart, since their seeds do not tell them apart: a (seed {seeds[0]}), b (seed {seeds[1]})"
+    ]
+
+
+def test_a_copied_run_is_refused() -> None:
+    one = made("one", seed=0)
+    one = replace(one, trained=replace(one.trained, sha256="f" * 64))
+    with pytest.raises(UsageError, match="one and copy hold the same head"):
+        into_series([one, replace(one, name="copy")])
 
 
 def test_runs_on_different_videos_do_not_stand_side_by_side() -> None:

@@ -46,6 +46,7 @@ def head_of(facts: Facts, request: dict[str, Any], size_bytes: int, sha256: str)
         "num_frames": facts.num_frames,
         "duration_s": float(facts.starts_s[-1]),
         "vfr": facts.vfr,
+        "start_s": facts.start_s,
         "codec": facts.codec,
         "rotation": facts.rotation,
         "audio_rate": facts.audio_rate,

@@ -6,9 +6,10 @@ decoder child (docs/decisions/0003-decoding.md). This module imports no decoder.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +24,10 @@ from vadpipe.extractors.decode_process import DecodeProcess
 from vadpipe.extractors.limits import Limits
 from vadpipe.extractors.media import decoder_version
 from vadpipe.extractors.video_file import check_file
+from vadpipe.whole_file import is_leftover, temporary_path
 
 _SLOTS = 4
+_MOST_NAME_BYTES = 150  # of 255, which the rest of a temporary name adds to
 
 
 class MediaTask:
@@ -87,12 +90,12 @@ class Appearing:
     """A file that a child writes under another name beside ``out``, until :meth:`settle` gives it its own.
 
     UsageError where ``out`` is ``source`` itself, is a folder, or cannot be written. :meth:`discard` is to be called in
-    any case.
+    any case; what killed runs have left in the folder is removed.
     """
 
     def __init__(self, out: Path, source: Path) -> None:
         self._out = out
-        self.temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+        self.temporary = _temporary(out)
         try:
             if out.is_dir():
                 raise UsageError(f"{out}: it is a folder. Give the name of a file to write.")
@@ -101,6 +104,8 @@ class Appearing:
             os.close(os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666))
         except OSError as error:
             raise UsageError(f"{out}: it cannot be written ({error.strerror}). Give a folder that can be.") from error
+        with suppress(OSError):
+            _sweep(out.parent)
 
     def settle(self) -> Path:
         """Move the whole file over ``out``, once it is on the disk."""
@@ -115,3 +120,20 @@ class Appearing:
     def discard(self) -> None:
         """Remove what was not settled."""
         self.temporary.unlink(missing_ok=True)
+
+
+def _temporary(out: Path) -> Path:
+    """Beside ``out``, by the rule of all temporary files; its own also where long names are alike and are cut."""
+    name = os.fsencode(out.name)
+    digest = hashlib.sha256(name).hexdigest()[:8]
+    return temporary_path(out.with_name(f"{digest}-{name[:_MOST_NAME_BYTES].decode(errors='ignore')}"))
+
+
+def _sweep(folder: Path) -> None:
+    own = f".{os.getpid()}-"  # there may be hundreds, of one run
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.endswith(".tmp") and own not in entry.name]
+    for name in names:
+        if is_leftover(name):
+            with suppress(OSError):
+                (folder / name).unlink()

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vadpipe.tracks import FloatArray
+from vadpipe.whole_file import temporary_path
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -74,7 +75,7 @@ def ffmpeg_version() -> str:
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
     """Name beside ``path`` to write to; moved over ``path`` once it is whole, removed where that fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         yield temporary
         with temporary.open("rb") as file:

@@ -68,7 +68,7 @@ class Calibrated:
 
 
 def calibrate(found: Sequence[Detection], rate: float) -> Calibrated:
-    """Calibrate a head on its scores of normal footage, so that no more than ``rate`` alarms an hour are to be expected.
+    """Calibrate a head on its scores of normal footage: no more than ``rate`` alarms an hour are to be expected.
 
     ``rate``: over 0. All detections are of one head with one set of settings, from whose scores the candidates are
     found anew without a calibration and with ``r_cls`` 0: that setting drops a category by the highest sixteenth of a
@@ -80,7 +80,7 @@ def calibrate(found: Sequence[Detection], rate: float) -> Calibrated:
         raise DataError("the normal footage holds no frames; expected at least some minutes of video")
     candidates = sorted(_candidates(found), key=lambda item: (-item.peak, item.video, item.start_s, item.category))
     peaks = [item.peak for item in candidates]
-    threshold = threshold_above(peaks, max(math.floor(rate * hours + 1e-9) - 1, 0))  # one more is to be expected
+    threshold = threshold_above(peaks, max(math.floor(min(rate * hours, 2.0**53) + 1e-9) - 1, 0))  # one more comes
     alarms = sum(value >= threshold for value in peaks)
     calibration = Calibration(
         threshold=threshold,

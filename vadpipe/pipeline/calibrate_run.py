@@ -181,8 +181,8 @@ def _say_of_silent(names: list[str], say: Callable[[str], None]) -> None:
     if names:
         told = f"{len(names)} videos without sound were" if len(names) > 1 else "1 video without sound was"
         say(
-            f"warning: {told} left out ({', '.join(names[:5])}{' …' if len(names) > 5 else ''}): the head is calibrated "
-            "on videos with sound; give a student (--student), which scores the others"
+            f"warning: {told} left out ({', '.join(names[:5])}{' …' if len(names) > 5 else ''}): the head is "
+            "calibrated on videos with sound; give a student (--student), which scores the others"
         )
 
 

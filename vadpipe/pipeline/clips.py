@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import unicodedata
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from vadpipe.extractors.limits import Limits
 from vadpipe.extractors.media_task import Appearing, MediaTask
 from vadpipe.tracks import Interval
 
+_DIGEST_DIGITS = 8
 _ID_BYTES, _CATEGORY_BYTES = 100, 60  # a file name has 255 at most, and the temporary one is longer
 
 
@@ -62,7 +64,8 @@ def cut_clips(
 def clip_name(video_id: str, number: int, interval: Interval) -> str:
     """``<id>_<nn>_<category>_<start>-<end>.mp4``, seconds of the interval; id and category made safe for a file name.
 
-    Letters and digits of any script stay, and ``-``, ``_`` and ``.``; all else becomes ``-``, and long names are cut.
+    Letters and digits of any script stay, and ``-``, ``_`` and ``.``; all else becomes ``-``, and long names are cut. A
+    part that is changed so ends in ``-`` and 8 hexadecimal digits of the SHA-256 of what it was.
     """
     parts = (_safe(video_id, _ID_BYTES), f"{number:02d}", _safe(interval.category, _CATEGORY_BYTES))
     return f"{'_'.join(parts)}_{interval.start_s:.1f}-{interval.end_s:.1f}.mp4"
@@ -89,7 +92,12 @@ def _cut(
 
 
 def _safe(text: str, most_bytes: int) -> str:
-    """A part of a file name."""
-    kept = (c if c in "-_." or unicodedata.category(c)[0] in "LNM" else "-" for c in unicodedata.normalize("NFC", text))
-    name = "".join(kept).encode()[:most_bytes].decode(errors="ignore").lstrip(".-")
-    return name or "unnamed"
+    """A part of a file name; one that is not the text itself ends in a digest of it, so that two texts stay two."""
+    normal = unicodedata.normalize("NFC", text)
+    kept = "".join(c if c in "-_." or unicodedata.category(c)[0] in "LNM" else "-" for c in normal)
+    name = kept.encode()[:most_bytes].decode(errors="ignore").lstrip(".-")
+    if name == text:
+        return name
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_DIGITS]
+    short = name.encode()[: most_bytes - _DIGEST_DIGITS - 1].decode(errors="ignore")
+    return f"{short or 'unnamed'}-{digest}"

@@ -49,6 +49,9 @@ class DetectOptions:
         Fields of the feature specification that may differ from the head's; each difference becomes a warning.
     calibrations
         Digest of a head's weights -> its calibration.
+    encoders
+        Digest of a specification -> its encoder, for those that were not passed in: built at the first video that
+        needs it, then kept for the others.
     """
 
     store: FeatureStore | None = None
@@ -57,6 +60,7 @@ class DetectOptions:
     accept: frozenset[str] = frozenset()
     extract: ExtractOptions = field(default_factory=ExtractOptions)
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    encoders: dict[str, Extractor] = field(default_factory=dict, repr=False)
 
 
 def detect_video(
@@ -76,7 +80,8 @@ def detect_video(
     place of an audio-visual head. ``on_step`` is told what was encoded, nothing where all features are stored.
     """
     specs = _wanted_specs(path, trained, student, options)
-    clip, tracks, warnings = _features(path, specs, options, (extractor, audio_extractor), on_step)
+    clip, tracks = _features(path, specs, options, (extractor, audio_extractor), on_step)
+    warnings = tuple(dict.fromkeys(text for track in tracks for text in track.warnings))  # stored ones have them too
     for wanted, given, kind in zip(specs, tracks, ("features", "audio features")[: len(specs)], strict=True):
         warnings += wanted.require(given.spec, f"the {kind} of {clip.id!r}", options.accept)
     track, sound = tracks[0], tracks[1] if len(tracks) == 2 else None
@@ -197,7 +202,7 @@ def _features(
     options: DetectOptions,
     extractors: tuple[Extractor | None, ...],
     on_step: Callable[[Step], None] | None,
-) -> tuple[VideoClip, tuple[FeatureTrack, ...], tuple[str, ...]]:
+) -> tuple[VideoClip, tuple[FeatureTrack, ...]]:
     """Features of each specification: stored ones of this very file, or fresh ones, which are then stored.
 
     All that is missing comes from one decode of the video. An encoder that is None is built where it is needed.
@@ -208,12 +213,12 @@ def _features(
         stored = [_stored(clip, spec, options) for spec in specs]
     missing = [place for place, track in enumerate(stored) if track is None]
     if not missing:
-        return clip, tuple(track for track in stored if track is not None), ()
-    encoders = [extractors[place] or extractor_for(specs[place], options) for place in missing]
+        return clip, tuple(track for track in stored if track is not None)
+    encoders = [extractors[place] or _kept_extractor(specs[place], options) for place in missing]
     result = _extracted(path, encoders, options, on_step)
     fresh = dict(zip(missing, result.tracks, strict=True))
     tracks = tuple(track or fresh[place] for place, track in enumerate(stored))
-    return result.clip, tracks, result.warnings
+    return result.clip, tracks
 
 
 def _probe(path: Path, options: DetectOptions) -> VideoClip:
@@ -239,6 +244,12 @@ def _extracted(
         if options.store is not None:
             options.store.write(track, mtime_ns=result.mtime_ns)
     return result
+
+
+def _kept_extractor(spec: FeatureSpec, options: DetectOptions) -> Extractor:
+    if spec.digest not in options.encoders:
+        options.encoders[spec.digest] = extractor_for(spec, options)
+    return options.encoders[spec.digest]
 
 
 def extractor_for(spec: FeatureSpec, options: DetectOptions) -> Extractor:

@@ -76,11 +76,11 @@ class Outputs:
         if (frames := places.frames(name)) is not None:
             self._try(f"frame scores of {name}", partial(_frames, detection, frames))
         if extras.clips is not None:
-            self._try(f"clips of {name}", partial(_clips, path, detection, extras.clips, extras, self._limits))
+            self._try(f"clips of {name}", partial(_clips, path, detection, extras, watch, self._limits))
         if (overlay := places.overlay(name)) is not None:
             self._try(f"overlay of {name}", partial(_overlay, path, detection, overlay, watch, self._limits))
 
-    def finish(self) -> None:
+    def finish(self, watch: Watch) -> None:
         """Write what is about all videos together, those that there are."""
         if not self._kept:
             return
@@ -89,9 +89,9 @@ class Outputs:
             if not EXPORTERS[kind].per_video:
                 self._try(kind, partial(_export, kind, detections, self._places.of_all))
         if self._extras.html is not None:
-            self._try("page", partial(self._html, self._extras.html))
+            self._try("page", partial(self._html, self._extras.html, watch))
 
-    def _html(self, out: Path) -> list[Path]:
+    def _html(self, out: Path, watch: Watch) -> list[Path]:
         from vadpipe.pipeline.html_report import ReportEntry, write_html
 
         truth: Truth = {}
@@ -102,14 +102,25 @@ class Outputs:
             for path, detection in self._kept
         ]
         out.parent.mkdir(parents=True, exist_ok=True)
-        return write_html(entries, out, embed=self._extras.embed)
+        watch.begin(out.name)
+        step = _in_frames(watch, "pages", sum(entry.detection.scores.grid.num_frames for entry in entries))
+        made = 0
+
+        def on_page(total: int) -> None:
+            nonlocal made
+            made += 1
+            step(made, total)
+
+        return write_html(entries, out, embed=self._extras.embed, on_page=on_page)
 
     def _try(self, what: str, write: Callable[[], Sequence[Path]]) -> None:
         try:
             self.written += write()
-        except (VadpipeError, OSError, ImportError) as error:
-            self.failed.append(f"{what}: {error}")
-            self._say(f"failed: {what}: {error}; the JSON is kept")
+        except Exception as error:  # whatever a library makes of it, the JSON is safe and the other files go on
+            known = isinstance(error, VadpipeError | OSError | ImportError)
+            said = str(error) if known else f"{type(error).__name__}: {error}"
+            self.failed.append(f"{what}: {said}")
+            self._say(f"failed: {what}: {said}; the JSON is kept")
 
 
 def _draw(detection: Detection, out: Path) -> list[Path]:
@@ -143,11 +154,20 @@ def _frames(detection: Detection, out: Path) -> list[Path]:
     return [write_frames(detection, out)]
 
 
-def _clips(path: Path, detection: Detection, folder: Path, extras: Extras, limits: Limits | None) -> list[Path]:
+def _in_frames(watch: Watch, what: str, frames: int) -> Callable[[int, int], None]:
+    """Tell ``watch`` of parts that are done, as the same share of ``frames``: all its steps count these."""
+    return lambda done, total: watch.step(what, frames * done / max(total, 1), frames)
+
+
+def _clips(path: Path, detection: Detection, extras: Extras, watch: Watch, limits: Limits | None) -> list[Path]:
     from vadpipe.pipeline.clips import cut_clips
 
-    folder.mkdir(parents=True, exist_ok=True)
-    return cut_clips(path, detection, folder, pre_s=extras.pre_roll_s, post_s=extras.post_roll_s, limits=limits)
+    if extras.clips is None:
+        return []
+    extras.clips.mkdir(parents=True, exist_ok=True)
+    step = _in_frames(watch, "clips", detection.scores.grid.num_frames)
+    rolls = {"pre_s": extras.pre_roll_s, "post_s": extras.post_roll_s}
+    return cut_clips(path, detection, extras.clips, **rolls, limits=limits, on_clip=step)
 
 
 def _overlay(path: Path, detection: Detection, out: Path, watch: Watch, limits: Limits | None) -> list[Path]:
@@ -161,7 +181,7 @@ def true_incidents(path: Path, kept: Sequence[tuple[Path, Detection]], say: Call
     """Id -> true incidents, from an annotation file; says which videos it tells nothing of.
 
     A line without a category needs the video's label: from ``labels.csv`` beside the file, else it is the only category
-    that the head knows. :class:`DataError` as of :func:`vadpipe.datasets.ground_truth.read_truth`.
+    that the head was trained on. :class:`DataError` as of :func:`vadpipe.datasets.ground_truth.read_truth`.
     """
     table = path.parent / "labels.csv"
     labelled = {record.id: record for record in read_labels(table)} if table.is_file() else {}
@@ -171,7 +191,7 @@ def true_incidents(path: Path, kept: Sequence[tuple[Path, Detection]], say: Call
             detection.clip.id,
             labelled[detection.clip.id].labels
             if detection.clip.id in labelled
-            else frozenset(detection.scores.labels[1:]),
+            else frozenset(detection.scores.labels[1:]) - detection.zero_shot,
         )
         for _, detection in kept
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,8 @@ from vadpipe.errors import UsageError
 from vadpipe.manifest import MEDIA_SUFFIXES
 from vadpipe.pipeline.detect_request import Extras
 from vadpipe.pipeline.exports import EXPORTERS
+from vadpipe.pipeline.html_media import check_embeddable
+from vadpipe.pipeline.videos import looking_at
 
 FRAME_FORMS = ("npz", "csv")
 _MOST_NAME_BYTES = 180  # file systems take 255, and suffixes follow
@@ -21,13 +23,23 @@ _REPORT_SUFFIX = ".intervals.json"
 class Places:
     """The files of one run, by the names of its videos. :class:`UsageError` where they cannot be written so.
 
-    No file is one of the videos, no two files are one, and every file lies directly in a folder that the user named.
+    No file is one of the videos or of the ``guarded`` (what it is, file), no two files are one, and every file lies
+    directly in a folder that the user named.
     """
 
-    def __init__(self, videos: Mapping[str, Path], out: Path | None, extras: Extras, picture: bool = False) -> None:
+    def __init__(
+        self,
+        videos: Mapping[str, Path],
+        out: Path | None,
+        extras: Extras,
+        picture: bool = False,
+        guarded: Iterable[tuple[str, Path]] = (),
+    ) -> None:
         self._names, self._out, self._extras, self._picture = tuple(videos), out, extras, picture
         self._check_options()
-        self._check_files(videos)
+        self._check_files(videos, guarded)
+        if extras.embed and len(videos) == 1:
+            check_embeddable(next(iter(videos.values())))  # of several, the report refers to what is too large
 
     def report(self, name: str) -> Path:
         """The JSON: ``out`` itself where it ends in .json, else a file named after the video in it."""
@@ -85,17 +97,23 @@ class Places:
             raise UsageError("--embed puts the video into the page; pass --html with it")
         if extras.html is None and extras.annotations is not None:
             raise UsageError("--annotations are drawn in the page; pass --html with them")
-        if extras.annotations is not None and not extras.annotations.is_file():
-            raise UsageError(f"--annotations {extras.annotations}: no such file")
+        if extras.annotations is not None:
+            with looking_at(f"--annotations {extras.annotations}"):
+                is_there = extras.annotations.is_file()
+            if not is_there:
+                raise UsageError(f"--annotations {extras.annotations}: no such file")
 
-    def _check_files(self, videos: Mapping[str, Path]) -> None:
-        inputs = {key: path for path in videos.values() for key in (_place(path), path.resolve(), _inode(path))}
+    def _check_files(self, videos: Mapping[str, Path], guarded: Iterable[tuple[str, Path]]) -> None:
+        read = [*guarded, *(("the video", path) for path in videos.values())]
+        inputs = {key: given for given in read for key in _keys(given[1])}
         taken: dict[Path, str] = {}
         for option, path in self._files():
-            _check_folder(option, path)
-            place, inode = _place(path), _inode(path)
-            if (video := inputs.get(place) or (inputs.get(inode) if inode else None)) is not None:
-                raise UsageError(f"{option}: {path} is the video {video} itself, which is never overwritten")
+            with looking_at(f"{option} {path}"):
+                _check_folder(option, path)
+            place = _place(path)
+            if (found := next((inputs[key] for key in (place, _inode(path)) if key in inputs), None)) is not None:
+                raise UsageError(f"{option}: {path} is {found[0]} ({found[1]}), which is read and never overwritten; "
+                                 "give another place")  # fmt: skip
             if place in taken:
                 raise UsageError(f"{taken[place]} and {option} are the same file, {path}; give each its own")
             taken[place] = option
@@ -140,6 +158,13 @@ def file_name(name: str) -> str:
 def _place(path: Path) -> Path:
     """The directory entry that a path names: its folder followed through links, its own name as it is."""
     return path.parent.resolve() / path.name
+
+
+def _keys(path: Path) -> set[Path | tuple[int, int]]:
+    """All that tells a file: its directory entry, what that leads to, and its inode, where there is one."""
+    with looking_at(path):
+        inode = _inode(path)
+        return {_place(path), path.resolve()} | ({inode} if inode else set())
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

@@ -47,6 +47,7 @@ def report(detection: Detection, scores_file: str) -> dict[str, Any]:
             "vfr": clip.vfr,
             "frames": detection.scores.grid.num_frames,
             "duration_s": clip.duration_s,
+            "start_s": clip.start_s,
             "sha256": clip.sha256,
         },
         "model": detection.provenance,
@@ -84,15 +85,16 @@ def _calibration(detection: Detection) -> dict[str, Any] | None:
 def write_report(detection: Detection, out: Path, draw: Callable[[Path], None] | None = None) -> dict[str, Any]:
     """Write ``out`` (JSON) and ``<stem>.scores.npz`` beside it; returns the JSON's content.
 
-    The .npz holds ``anomaly`` (N,) per frame, ``categories`` (N, C) per frame and ``labels`` (C,), all without pickles;
-    and ``calibrated`` (N,) where the head has a calibration.
+    The .npz holds ``anomaly`` (N,) per frame, ``categories`` (N, C) per frame, ``labels`` (C,) and ``notes`` (C,), all
+    without pickles; and ``calibrated`` (N,) where the head has a calibration.
     """
     scores, calibrated = detection.scores, detection.calibrated()
     arrays: dict[str, Any] = {"anomaly": scores.per_frame(), "categories": scores.grid.per_frame(scores.categories)}
     if calibrated is not None:
         arrays["calibrated"] = scores.grid.per_frame(calibrated)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, labels=np.array(scores.labels), **arrays)
+    notes = np.array([detection.note(label) for label in scores.labels])
+    np.savez_compressed(buffer, labels=np.array(scores.labels), notes=notes, **arrays)
     scores_path = out.with_name(f"{out.stem}.scores.npz")
     atomic_write(scores_path, buffer.getvalue())
     content = report(detection, scores_path.name)

@@ -12,6 +12,7 @@ from vadpipe.errors import DataError, UsageError, VideoError
 from vadpipe.extractors import Extractor
 from vadpipe.manifest import video_id
 from vadpipe.pipeline.detect import DetectOptions, detect_video, extractor_for, is_computable
+from vadpipe.pipeline.detect_guarded import guarded_files
 from vadpipe.pipeline.detect_heads import Heads, load_heads
 from vadpipe.pipeline.detect_inputs import shared_ids
 from vadpipe.pipeline.detect_outputs import Outputs, Watch
@@ -35,15 +36,16 @@ class DetectSummary:
         Files, the JSON of each video among them.
     failed, lost
         Videos that could not be used, and why; outputs that could not be written, a sentence each.
-    interrupted
-        True where the user stopped it; what was finished is here and on the disk.
+    ended
+        What ended it before its time: an interrupt, a termination, a JSON or a store that could not be written. What
+        was finished is here and on the disk; the caller tells of that and raises it again.
     """
 
     found: list[tuple[Detection, dict[str, Any]]] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
-    interrupted: bool = False
+    ended: BaseException | None = None
 
 
 def detect_run(
@@ -53,10 +55,12 @@ def detect_run(
 ) -> DetectSummary:
     """Detect in every video; one that fails is reported and costs itself only, and so does a file beside the JSON.
 
-    An interrupt ends the run after what is finished was written; with nothing finished it goes on to the caller.
+    What ends the run does so after all that is about the finished videos was written, and is ``ended``; with nothing
+    finished it goes on to the caller.
     """
     watch, say = watch or _Nobody(), say or _not_said
-    places = Places(request.videos, request.out, request.extras, request.picture)  # said before any work is done
+    guarded = guarded_files(request)
+    places = Places(request.videos, request.out, request.extras, request.picture, guarded)  # said before any work
     outputs = Outputs(places, request.extras, request.picture, say, request.limits)
     heads = load_heads(request, say)
     summary = DetectSummary(written=outputs.written, lost=outputs.failed)
@@ -69,11 +73,16 @@ def detect_run(
             else:
                 summary.failed[name] = str(result)
                 watch.end(None)
-    except KeyboardInterrupt:
+    except BaseException as error:  # SystemExit of a termination, too
         if not summary.found:
             raise
-        summary.interrupted = True
-    outputs.finish()
+        summary.ended = error
+    try:
+        outputs.finish(watch)
+    except BaseException as error:
+        if not summary.found:
+            raise
+        summary.ended = summary.ended or error
     return summary
 
 
@@ -127,7 +136,8 @@ def _detect(
     )
 
 
-def detect_options(request: DetectRequest, heads: Heads) -> DetectOptions:
+def detect_options(request: DetectRequest, heads: Heads, encoders: dict[str, Extractor] | None = None) -> DetectOptions:
+    """What every video of a request is looked at with; ``encoders`` that were built before are used again."""
     return DetectOptions(
         FeatureStore(request.features) if request.features else None,
         heads.weights,
@@ -135,6 +145,7 @@ def detect_options(request: DetectRequest, heads: Heads) -> DetectOptions:
         frozenset(request.accept),
         _extract_options(request, heads.trained.spec),
         heads.calibrations,
+        {} if encoders is None else encoders,
     )
 
 

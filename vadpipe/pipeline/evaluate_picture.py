@@ -31,7 +31,8 @@ def draw_curves(path: Path, rankings: Mapping[str, Ranking]) -> None:
         style = ("-", "--", ":")[number // len(_PALETTE) % 3]
         recall, precision, false_rate = curve_points(ranking)
         said = _short(name, 30)
-        left.plot(recall, precision, style, color=colour, linewidth=1.5, label=f"{said}: AP {ranking.ap:.3f}")
+        said_ap, drawn = f"{said}: AP {ranking.ap:.3f}", "steps-pre"
+        left.plot(recall, precision, style, color=colour, linewidth=1.5, label=said_ap, drawstyle=drawn)
         right.plot(false_rate, recall, style, color=colour, linewidth=1.5, label=f"{said}: AUC {ranking.auc:.3f}")
         left.axhline(ranking.abnormal_share, color=_FAINT, linewidth=1.0, linestyle=_DASHES)
     right.plot([0, 1], [0, 1], color=_FAINT, linewidth=1.0, linestyle=_DASHES)
@@ -41,10 +42,17 @@ def draw_curves(path: Path, rankings: Mapping[str, Ranking]) -> None:
 
 
 def curve_points(ranking: Ranking) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Recall, precision and false positive rate from no frame to all, thinned to about 2000 points for drawing."""
+    """Recall, precision and false positive rate from no frame to all, thinned to about 2000 points for drawing.
+
+    Precision is to be drawn in steps, each up to its recall (``steps-pre``): so AP is defined, which is the area then.
+    Where cuts are left out, a step has their mean precision, and the area stays.
+    """
     picked = np.unique(np.linspace(0, len(ranking.hits) - 1, _POINTS).astype(np.int64))
+    each = ranking.hits / (ranking.hits + ranking.false)
+    area = np.cumsum(each * np.diff(ranking.hits, prepend=0))[picked]
     hits, false = ranking.hits[picked], ranking.false[picked]
-    precision = hits / (hits + false)
+    gained = np.diff(hits, prepend=0)
+    precision = np.where(gained > 0, np.diff(area, prepend=0.0) / np.maximum(gained, 1e-12), each[picked])
     recall, false_rate = hits / ranking.hits[-1], false / ranking.false[-1]
     return np.append(0.0, recall), np.append(precision[0], precision), np.append(0.0, false_rate)
 

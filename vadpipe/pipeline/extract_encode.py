@@ -18,7 +18,7 @@ from vadpipe.pipeline.extract_assemble import Item
 from vadpipe.pipeline.extract_memory import memory_watched
 from vadpipe.pipeline.extract_plan import ExtractOptions, Failed, Stream, Task
 from vadpipe.pipeline.extract_readers import Broken, Ended, Message, Opened, Readers
-from vadpipe.sound import PRESENT
+from vadpipe.sound import PRESENT, kept_warnings
 from vadpipe.tracks import FeatureTrack, TimeGrid, VideoClip
 
 
@@ -201,7 +201,8 @@ class _Rows:
             return None
         clip = report.clip
         facts = (clip.id, clip.size_bytes, clip.sha256, report.corrupt_packets)
-        return FeatureTrack(self._data, report.grid, self._spec, *facts, self.states)
+        said = kept_warnings(report.warnings, of_sound=self.states is not None)
+        return FeatureTrack(self._data, report.grid, self._spec, *facts, self.states, said)
 
 
 class _Job:

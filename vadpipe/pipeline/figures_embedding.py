@@ -88,7 +88,7 @@ def embed(rows: SnippetRows, seed: int = 0) -> Embedding:
 
     :class:`UsageError` where scikit-learn is not installed.
     """
-    manifold, silhouette = _sklearn()
+    manifold, silhouette = require_sklearn()
     plane = []
     for features in (rows.before, rows.after):
         perplexity = min(30.0, (len(features) - 1) / 3)
@@ -107,7 +107,8 @@ def _safe(features: FloatArray) -> FloatArray:
     return np.where(np.any(features != 0, axis=1, keepdims=True), features, np.float32(1e-6)).astype(np.float32)
 
 
-def _sklearn() -> tuple[Any, Any]:
+def require_sklearn() -> tuple[Any, Any]:
+    """Give what is used of scikit-learn: (TSNE, silhouette_score); :class:`UsageError` where it is not installed."""
     try:
         from sklearn.manifold import TSNE
         from sklearn.metrics import silhouette_score

@@ -57,8 +57,9 @@ class RankingBand:
 def ranking_band(rankings: Sequence[Ranking]) -> RankingBand:
     """Curves of one run as they are; of several, at the same recall and at the same false positive rate.
 
-    Precision at a recall is that of the first cut of the ranked frames that reaches it; the ROC is a line from cut to
-    cut. The mean of areas under such curves is the mean of the areas, for the ROC.
+    Precision at a recall is that of the first cut of the ranked frames that reaches it, so it goes in steps; the ROC is
+    a line from cut to cut. Areas under the mean curves are the means of the areas, AP and AUC, but for
+    the :data:`_POINTS` points that are drawn.
     """
     ap, auc = tuple(item.ap for item in rankings), tuple(item.auc for item in rankings)
     share = rankings[0].abnormal_share
@@ -106,7 +107,7 @@ def draw_ranking(bands: Mapping[str, RankingBand], cautions: Sequence[str] = ())
     for place, (name, band) in enumerate(bands.items()):
         style = series_style(place)
         said = f"{plain(name, 24)}: AP {told(band.ap)}"
-        _curve(left, band.recall, band.precision, band.precision_band, style, said)
+        _curve(left, band.recall, band.precision, band.precision_band, style | {"drawstyle": "steps-pre"}, said)
         said = f"{plain(name, 24)}: AUC {told(band.auc)}"
         _curve(right, band.false_rate, band.true_rate, band.true_band, style, said)
         left.axhline(band.share, color=FAINT, linewidth=0.9, linestyle=DASHES, zorder=1)
@@ -127,7 +128,8 @@ def told(values: Sequence[float]) -> str:
 
 def _curve(axis: Axes, x: Floats, y: Floats, band: Floats | None, style: dict[str, str], label: str) -> None:
     if band is not None:
-        axis.fill_between(x, band[0], band[1], color=style["color"], alpha=0.22, linewidth=0)
+        step: Any = "pre" if "drawstyle" in style else None
+        axis.fill_between(x, band[0], band[1], color=style["color"], alpha=0.22, linewidth=0, step=step)
     axis.plot(x, y, linewidth=1.3, label=label, **style)  # type: ignore[arg-type]
 
 

@@ -26,6 +26,21 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def alarm_from(detection: Detection) -> float | None:
+    """The threshold of the calibration; None without one."""
+    return None if detection.calibration is None else detection.calibration.threshold
+
+
+def score_text(value: float, threshold: float | None = None) -> str:
+    """Three digits; more where these would wrongly say that a score reaches 1 or a threshold, or that it does not."""
+    shown = ""
+    for digits in range(3, 9):
+        shown = f"{value:.{digits}f}"
+        if all((value >= limit) == (float(shown) >= limit) for limit in (1.0, threshold) if limit is not None):
+            break
+    return shown
+
+
 def category(detection: Detection, name: str) -> Markup:
     """A category for people: its name, and below it what has to be said of it."""
     note = detection.note(name)
@@ -51,9 +66,10 @@ def interval_table(detection: Detection, pictured: Iterable[int]) -> Markup:
             picture = element("img", alt="", width=64, height=36, data_picture=number, src="data:,")
             cells.insert(0, element("td", picture if number in with_picture else Markup(""), class_="picture"))
         cells.append(element("th", category(detection, item.category), scope="row"))
-        cells += [_number(item.score), _number(detection.peak(item))]
+        cells += [_number(f"{item.score:.2f}"), _number(score_text(detection.peak(item), alarm_from(detection)))]
         if calibrated:
-            cells.append(_number(detection.calibrated_peak(item)))
+            value = detection.calibrated_peak(item)
+            cells.append(_number("–" if value is None else score_text(value)))
         lines.append(element("tr", *cells, data_interval=number))
     table = element(
         "table",
@@ -87,8 +103,8 @@ def _head(name: str, kind: str | None = None) -> Markup:
     return element("th", name, scope="col", class_=kind)
 
 
-def _number(value: float | None) -> Markup:
-    return element("td", "–" if value is None else f"{value:.2f}", class_="number")
+def _number(shown: str) -> Markup:
+    return element("td", shown, class_="number")
 
 
 def _button(item: Interval, number: int | None, shown: str) -> Markup:
@@ -166,7 +182,7 @@ def _calibration(detection: Detection) -> dict[str, object]:
     if known is None:
         return {"made": "no: scores are the head's own; vadpipe calibrate makes one from normal footage"}
     return {
-        "alarm from": f"anomaly score {known.threshold:.4g}",
+        "alarm from": f"anomaly score {known.threshold:.6g}",
         "asked for": f"{known.false_alarms_per_hour:g} false alarms an hour",
         "normal footage": f"{known.hours:.4g} h, {counted(known.videos, 'video')}, {counted(known.alarms, 'alarm')}",
         "true rate": f"at most {known.upper:.3g} an hour (95 %)",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vadpipe.detection import Detection
-from vadpipe.pipeline.html_facts import category, clock, counted, footer
+from vadpipe.pipeline.html_facts import alarm_from, category, clock, counted, footer, score_text
 from vadpipe.pipeline.html_markup import Markup, element, joined, name_of, page
 from vadpipe.pipeline.html_page import asset, header, theme_script
 from vadpipe.tracks import ScoreTrack
@@ -80,7 +80,7 @@ def _line(line: IndexLine) -> Markup:
         "tr",
         element("td", picture, class_="picture"),
         element("th", element("a", name_of(detection.clip.id), href=line.address), scope="row"),
-        element("td", f"{highest(detection):.2f}", class_="number peak"),
+        element("td", score_text(highest(detection), alarm_from(detection)), class_="number peak"),
         element("td", sparkline(detection), class_="curve-cell"),
         element("td", found, class_="side", data_head="Found:"),
         element("td", clock(detection.scores.grid.duration_s, 0), class_="side", data_head="Length:"),
@@ -109,7 +109,7 @@ def sparkline(detection: Detection) -> Markup:
         preserveAspectRatio="none",
         class_="spark",
         role="img",
-        aria_label=f"Anomaly score over time, highest {float(scores.anomaly.max()):.2f}",
+        aria_label=f"Anomaly score over time, highest {score_text(float(scores.anomaly.max()))}",
     )
 
 
@@ -118,8 +118,9 @@ def _steps(scores: ScoreTrack) -> list[tuple[float, float]]:
     count = len(scores.anomaly)
     parts = min(count, _WIDTH)
     points = []
+    places = scores.grid.edges_s() * (_WIDTH / scores.grid.duration_s)  # snippets may be of different lengths
     for part in range(parts):
-        first, last = part * count // parts, max((part + 1) * count // parts, part * count // parts + 1)
+        first, last = part * count // parts, (part + 1) * count // parts
         y = float(scores.anomaly[first:last].max())
-        points += [(_WIDTH * part / parts, y), (_WIDTH * (part + 1) / parts, y)]
+        points += [(float(places[first]), y), (float(places[last]), y)]
     return points

@@ -74,10 +74,7 @@ def player_for(path: Path | None, clip: VideoClip, page: Path, *, embed: bool) -
 
 def unplayable(path: Path, clip: VideoClip) -> str:
     """Why no browser plays this file, and what to do; empty where some may (the page itself tells if this one does)."""
-    suffix = path.suffix.lower()
-    what = f"{suffix} files" if suffix in _NO_BROWSER["container"] else ""
-    if clip.codec in _NO_BROWSER["codec"]:
-        what = f"video coded as {clip.codec}"
+    what = _never_played(path, clip.codec)
     if not what:
         return ""
     return (
@@ -86,15 +83,28 @@ def unplayable(path: Path, clip: VideoClip) -> str:
     )
 
 
-def check_embeddable(path: Path | None) -> None:
-    """:class:`UsageError` where a video is too large to embed, before any work is done for it."""
-    size = path.stat().st_size if path is not None and path.is_file() else 0
-    if size > EMBED_LIMIT_BYTES:
-        raise UsageError(
-            f"{path}: got {size / 1e6:.0f} MB, expected at most {EMBED_LIMIT_BYTES / 1e6:.0f} MB to embed, because a "
-            "browser holds the whole page in memory. Leave --embed out (the page then refers to the file), or cut "
-            "the intervals with --clips."
-        )
+def _never_played(path: Path, codec: str) -> str:
+    suffix = path.suffix.lower()
+    if codec in _NO_BROWSER["codec"]:
+        return f"video coded as {codec}"
+    return f"{suffix} files" if suffix in _NO_BROWSER["container"] else ""
+
+
+def check_embeddable(path: Path | None, codec: str = "") -> None:
+    """:class:`UsageError` where a video is too large to embed; one that no browser plays is not embedded at all."""
+    if path is not None and not _never_played(path, codec) and (problem := too_large(path)):
+        raise UsageError(f"{problem} Leave --embed out (the page then refers to the file), or cut it with --clips.")
+
+
+def too_large(path: Path) -> str:
+    """Why a file cannot be embedded, or nothing."""
+    size = path.stat().st_size if path.is_file() else 0
+    if size <= EMBED_LIMIT_BYTES:
+        return ""
+    return (
+        f"{path}: got {size / 1e6:.0f} MB, expected at most {EMBED_LIMIT_BYTES / 1e6:.0f} MB to embed, because a "
+        "browser holds the whole page in memory."
+    )
 
 
 def address(path: Path, page: Path) -> str:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from vadpipe.detection import Detection
 from vadpipe.pipeline.html_facts import (
+    alarm_from,
     clock,
     counted,
     facts_of,
     footer,
     interval_table,
+    score_text,
     truth_table,
     warnings_of,
 )
@@ -128,7 +130,7 @@ def _summary(detection: Detection) -> str:
     said = [clock(grid.duration_s), f"{clip.width} × {clip.height}", sound]
     if grid.num_snippets:
         highest = float(detection.scores.anomaly.max())
-        said.append(f"highest anomaly score {highest:.2f}")
+        said.append(f"highest anomaly score {score_text(highest, alarm_from(detection))}")
     return " · ".join(said)
 
 
@@ -225,9 +227,11 @@ def _lane(number: int, row: Row, *, fold: bool, true_in: set[str]) -> Markup:
     name = joined(name_of(row.name), element("span", row.note, class_="note") if row.note else Markup(""))
     curve = Markup("")
     if row.values is not None:
-        threshold = "" if row.threshold is None else f", threshold {row.threshold:.2f}"
+        threshold = "" if row.threshold is None else f", threshold {row.threshold:.6g}"
         note = f", {row.note}" if row.note else ""
-        curve = _canvas(f"{row.name}{note}: highest score {float(row.values.max()):.2f}{threshold}")
+        curve = _canvas(
+            f"{row.name}{note}: highest score {score_text(float(row.values.max()), row.threshold)}{threshold}"
+        )
     hidden = fold and row.quiet
     return element(
         "div",

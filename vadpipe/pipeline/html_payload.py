@@ -113,6 +113,7 @@ def payload(
     lane = {row.name: number for number, row in enumerate(rows) if row.kind == "category"}
     return {
         "duration": detection.scores.grid.duration_s,
+        "offset": detection.clip.start_s,  # the player counts from the file's zero, all else from the first picture
         "edges": _base64(detection.scores.grid.edges_s(), "<f4"),
         "rows": [
             {

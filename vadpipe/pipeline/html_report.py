@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from vadpipe.detection import Detection
 from vadpipe.errors import UsageError, VideoError
 from vadpipe.pipeline.html_index import IndexLine, index_page, rank
-from vadpipe.pipeline.html_media import PICTURES, check_embeddable, pictures_of, player_for, waveform_of
+from vadpipe.pipeline.html_media import (
+    PICTURES,
+    check_embeddable,
+    pictures_of,
+    player_for,
+    too_large,
+    unplayable,
+    waveform_of,
+)
 from vadpipe.pipeline.html_page import PageParts, video_page
 from vadpipe.pipeline.html_payload import Peak, peaks_of
 from vadpipe.store import safe_name
@@ -53,20 +62,19 @@ def write_html(
 
     One entry: ``out`` is its page. Several: ``out`` is an index, the most anomalous video first, and the pages are
     beside it in ``<stem>_files/``. The player refers to the video file by its relative path, or holds the whole of it
-    with ``embed``. What cannot be read from a video (pictures, sound) is said on its page. ``on_page`` gets the total
-    after each page.
+    with ``embed``. What cannot be read from a video (pictures, sound) is said on its page, as is that one of several is
+    too large to embed and referred to. ``on_page`` gets the total after each page.
 
-    :class:`UsageError` for no entry, an ``out`` that does not end in .html, and a video that is too large to embed,
-    all before anything is written.
+    :class:`UsageError` for no entry, an ``out`` that does not end in .html, and a single video that is too large to
+    embed, all before anything is written.
     """
     if out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out}: got suffix {out.suffix!r}, expected .html")
     if not entries:
         raise UsageError(f"{out}: a report needs at least one video whose detection worked")
-    if embed:
-        for entry in entries:
-            check_embeddable(entry.path)
     if len(entries) == 1:
+        if embed:
+            check_embeddable(entries[0].path, entries[0].detection.clip.codec)
         _write_page(entries[0], out, embed=embed)
         if on_page is not None:
             on_page(1)
@@ -80,22 +88,27 @@ def _write_many(
     ranked = sorted(entries, key=lambda entry: rank(entry.detection))
     folder = out.with_name(f"{out.stem}_files")
     names = _names([entry.detection.clip.id for entry in ranked])
-    back = ("All videos", f"../{quote(out.name)}")
+    back = ("All videos", f"../{_quoted(out.name)}")
     lines, written = [], []
     for number, (entry, name) in enumerate(zip(ranked, names, strict=True)):
         links = [back]
         if number:
-            links.append(("Previous video", quote(names[number - 1])))
+            links.append(("Previous video", _quoted(names[number - 1])))
         if number + 1 < len(names):
-            links.append(("Next video", quote(names[number + 1])))
+            links.append(("Next video", _quoted(names[number + 1])))
         seen = _write_page(entry, folder / name, embed=embed, links=tuple(links))
         written.append(folder / name)
         picture = seen.pictures[0][1] if seen.pictures else ""
-        lines.append(IndexLine(entry.detection, f"{quote(folder.name)}/{quote(name)}", picture))
+        lines.append(IndexLine(entry.detection, f"{_quoted(folder.name)}/{_quoted(name)}", picture))
         if on_page is not None:
             on_page(len(entries))
     atomic_write(out, index_page(lines))
     return [out, *written]
+
+
+def _quoted(name: str) -> str:
+    """A file name as part of an address; any bytes of it come through."""
+    return quote(os.fsencode(name))
 
 
 def _names(ids: Sequence[str]) -> list[str]:
@@ -109,7 +122,10 @@ def _names(ids: Sequence[str]) -> list[str]:
 
 
 def _write_page(entry: ReportEntry, page: Path, *, embed: bool, links: tuple[tuple[str, str], ...] = ()) -> _Seen:
-    seen = _look(entry)
+    seen, path = _look(entry), entry.path
+    if embed and path is not None and not unplayable(path, entry.detection.clip) and (large := too_large(path)):
+        embed = False
+        seen = replace(seen, problems=(*seen.problems, f"not embedded, the page refers to the file: {large}"))
     player = player_for(entry.path, entry.detection.clip, page, embed=embed)
     parts = PageParts(entry.detection, entry.truth, player, seen.pictures, seen.wave, seen.problems, links)
     atomic_write(page, video_page(parts))

@@ -56,7 +56,7 @@ def _categories(material: Material) -> Made:
         panels = figures_scores.category_panels(series, material.shown)
         caption = (
             f"Probability of each anomaly category for {series.name}; shaded where something is true. The stripes "
-            "below are the true incidents and the intervals that detect reports"
+            "below are the true incidents and the intervals that detect reports without a calibration"
             f"{' for the first run' if len(series.runs) > 1 else ''}, in the categories' colours. "
             f"{_band_words([series])}{_hidden_words(panels)}{_shown_words(material)}"
         )
@@ -139,8 +139,8 @@ def _classes(material: Material) -> Made:
         seeds = len(series.runs)
         caption = (
             f"Average precision of each class of {series.name} at each IoU, and the mean (mAP). strict: intervals as "
-            "detect reports them; vadclip: the protocol of the published figures, in which normal is a class too. "
-            "A tick is the chance level of the mAP: the same intervals at random places."
+            "detect reports them without a calibration; vadclip: the protocol of the published figures, in which "
+            "normal is a class too. A tick is the chance level of the mAP: the same intervals at random places."
             f"{f' Mean and standard deviation over {seeds} seeds.' if seeds > 1 else ''}"
         )
         draw = partial(figures_classes.draw_classes, bars)
@@ -161,7 +161,7 @@ def _confusion(material: Material) -> Made:
         caption = (
             f"Category that {series.name} finds in a video against its label, {found.videos} videos{summed}. Colours "
             "and percent are shares of a row, numbers below are videos. A video is normal where detect reports no "
-            "interval, else of the reported category with the highest video-level activation."
+            "interval (without a calibration), else of the reported category with the highest video-level activation."
             f"{several}"
         )
         draw = partial(figures_classes.draw_confusion, found)
@@ -182,13 +182,16 @@ MAKERS: Mapping[str, Callable[[Material], Made]] = {
 
 
 def grid_drawings(tables: Sequence[GridTable]) -> list[Drawing]:
-    """Of each grid: curves where rows are values of a hyper-parameter, points where they are settings."""
+    """Of each grid: curves where rows are values of a hyper-parameter, points where they are settings.
+
+    Files of several grids are numbered: the parts of their names that file names keep may be the same.
+    """
     drawings = []
-    for table in tables:
+    for number, table in enumerate(tables, 1):
         seeds = f" Mean and standard deviation over {table.seeds} seeds; dots are seeds." if table.seeds > 1 else ""
         seeds = seeds or " One seed, so the spread is not known."
         failed = f" Failed: {'; '.join(table.failures)}." if table.failures else ""
-        base = file_part(table.name)
+        base = file_part(table.name) if len(tables) == 1 else f"{number}-{file_part(table.name)}"
         about = f"{table.title}, measured on the test videos.{seeds}{failed}"
         if table.curves:
             draw = partial(figures_grid.draw_curves_of, table)

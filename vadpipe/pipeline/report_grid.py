@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from vadpipe.models.checkpoint import names_test_set
 from vadpipe.spec import FeatureSpec
 
 _MOST_BYTES = 64 << 20
+_SMALLEST, _LARGEST = 1e-12, 1e12
 _SETTING = re.compile(r"(.+?)\s*=\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)", re.DOTALL)
 
 
@@ -29,9 +29,11 @@ class GridLine:
     def setting(self) -> tuple[str, float] | None:
         """``beta = 0.7`` -> (``beta``, 0.7); None for a name that is not such."""
         found = _SETTING.fullmatch(self.name.strip())
-        if found is None or not math.isfinite(float(found[2])):
+        if found is None:
             return None
-        return found[1].strip(), float(found[2])
+        value = float(found[2])
+        # Axes cannot span what lies beyond; such a row is a setting without a number.
+        return (found[1].strip(), value) if value == 0 or _SMALLEST <= abs(value) <= _LARGEST else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +135,15 @@ def _values(path: Path, runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[fl
         for key, value in figures.items():
             if value is None or run.get("failure"):
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise DataError(f"{path}: {key}: got {value!r}, expected a number")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:  # nor NaN
+                raise DataError(f"{path}: {key}: got {_shown(value)}, expected a number of at most {_LARGEST:g}")
             values.setdefault(str(key), []).append(float(value))
     return {key: tuple(found) for key, found in values.items()}
+
+
+def _shown(value: object) -> str:
+    """A value in a message; Python refuses to write integers of thousands of digits."""
+    return "a number of too many digits" if isinstance(value, int) and abs(value) > _LARGEST else repr(value)[:40]
 
 
 def _cautions(folder: Path, runs: Sequence[Mapping[str, Any]], warned: bool) -> list[str]:

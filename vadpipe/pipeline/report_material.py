@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -19,6 +19,18 @@ from vadpipe.pipeline.evaluate_result import Evaluation
 from vadpipe.pipeline.evaluate_tables import ScoredVideo
 from vadpipe.pipeline.report_record import MixtureTrace, SnippetRows
 from vadpipe.tracks import NORMAL, FloatArray
+
+_SAME = (
+    "training_videos",
+    "training_videos_with_audio",
+    "validation_videos",
+    "text_weights",
+    "prompts",
+    "teacher",
+    "teacher_sha256",
+    "file_sha256",
+)
+"""What a run's provenance says of its making apart from settings and seed."""
 
 MOST_PANELS = 8
 """Videos that a picture of single videos shows where none are named."""
@@ -36,6 +48,8 @@ class ScoredRun:
         Features of the sampled snippets; None where there is no sample.
     cautions
         What every figure of quality has to warn of.
+    seen
+        Digest of the ids that the head was trained and selected on; empty where they are not known.
     """
 
     name: str
@@ -45,6 +59,7 @@ class ScoredRun:
     mixtures: Mapping[str, MixtureTrace] = field(default_factory=dict)
     rows: SnippetRows | None = None
     cautions: tuple[str, ...] = ()
+    seen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,21 +138,54 @@ def _urgent_first(cautions: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(dict.fromkeys(cautions), key=lambda text: "WARNING" not in text))
 
 
-def into_series(runs: Sequence[ScoredRun]) -> tuple[Series, ...]:
-    """Group runs whose settings, features and classes are the same; in the order of their first run.
+def into_series(runs: Sequence[ScoredRun], say: Callable[[str], None] | None = None) -> tuple[Series, ...]:
+    """Group runs that differ in their seed only; in the order of their first run.
 
-    :class:`DataError` where they were scored on different videos: their curves would not stand side by side.
+    Settings, features, classes, training and validation videos, teacher and text weights have to be the same, and the
+    recorded seeds have to differ: runs without a seed, or of which two have one, stay apart, which ``say`` is told.
+    :class:`DataError` and :class:`UsageError` as of :func:`require_same_videos` and :func:`refuse_copies`.
     """
-    sets = {frozenset(run.videos) for run in runs}
-    if len(sets) > 1:
-        raise DataError("the runs were scored on different videos; report them one by one, or pass other --labels")
+    require_same_videos([list(run.videos) for run in runs])
+    refuse_copies({run.name: run.trained for run in runs})
     groups: dict[str, list[ScoredRun]] = {}
     for run in runs:
-        trained = run.trained
-        audio = trained.audio_spec.folder if trained.audio_spec else ""
-        key = json.dumps([to_mapping(trained.config), trained.spec.folder, audio, trained.classes], sort_keys=True)
-        groups.setdefault(key, []).append(run)
-    return tuple(Series(_series_name(group), tuple(group)) for group in groups.values())
+        groups.setdefault(_made_like(run), []).append(run)
+    series: list[tuple[ScoredRun, ...]] = []
+    for group in groups.values():
+        seeds = [run.trained.provenance.get("seed") for run in group]
+        if None not in seeds and len({repr(seed) for seed in seeds}) == len(seeds):
+            series.append(tuple(group))
+            continue
+        series += [(run,) for run in group]
+        if say is not None and len(group) > 1:
+            said = ", ".join(f"{run.name} (seed {seed})" for run, seed in zip(group, seeds, strict=True))
+            say(f"note: drawn apart, since their seeds do not tell them apart: {said}")
+    places = {run.name: place for place, run in enumerate(runs)}
+    series.sort(key=lambda group: places[group[0].name])
+    return tuple(Series(_series_name(group), group) for group in series)
+
+
+def _made_like(run: ScoredRun) -> str:
+    """The same for runs that were made alike, whatever their seeds are."""
+    trained, facts = run.trained, run.trained.provenance
+    audio = trained.audio_spec.folder if trained.audio_spec else ""
+    made = [str(facts.get(name, "")) for name in _SAME]
+    told = [to_mapping(trained.config), trained.spec.folder, audio, trained.classes, run.seen, made]
+    return json.dumps(told, sort_keys=True)
+
+
+def require_same_videos(ids: Sequence[Sequence[str]]) -> None:
+    """:class:`DataError` unless all runs have the same ones: their curves would not stand side by side."""
+    if len({frozenset(one) for one in ids}) > 1:
+        raise DataError("the runs were scored on different videos; report them one by one, or pass other --labels")
+
+
+def refuse_copies(heads: Mapping[str, TrainedHead]) -> None:
+    """:class:`UsageError` where two runs, by name, hold one head: it would count twice, and narrow the band."""
+    known: dict[str, str] = {}
+    for name, trained in heads.items():
+        if trained.sha256 and (other := known.setdefault(trained.sha256, name)) != name:
+            raise UsageError(f"{other} and {name} hold the same head (sha256 {trained.sha256[:12]}…); leave one out")
 
 
 def _series_name(group: Sequence[ScoredRun]) -> str:

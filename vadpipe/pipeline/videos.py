@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from vadpipe.errors import DataError, UsageError
 from vadpipe.manifest import MEDIA_SUFFIXES, video_id
+
+_MOST_SAID = 120  # characters of a path in a message
 
 
 def find_videos(places: Sequence[Path], refused: dict[str, str] | None = None) -> dict[str, Path]:
@@ -31,15 +34,29 @@ def find_videos(places: Sequence[Path], refused: dict[str, str] | None = None) -
 
 def _files(places: Sequence[Path]) -> Iterator[Path]:
     for place in places:
-        if place.is_dir():
-            files = sorted(path for path in place.rglob("*") if path.suffix.lower() in MEDIA_SUFFIXES)
-            if not files:
-                raise UsageError(f"{place} holds no video ({', '.join(sorted(MEDIA_SUFFIXES))})")
-            yield from files
-        elif place.exists():
-            yield place
-        else:
-            raise UsageError(f"{place} does not exist")
+        with looking_at(place):
+            yield from _files_at(place)
+
+
+def _files_at(place: Path) -> list[Path]:
+    if place.is_dir():
+        files = sorted(path for path in place.rglob("*") if path.suffix.lower() in MEDIA_SUFFIXES)
+        if not files:
+            raise UsageError(f"{place} holds no video ({', '.join(sorted(MEDIA_SUFFIXES))})")
+        return files
+    if not place.exists():
+        raise UsageError(f"{place} does not exist")
+    return [place]
+
+
+@contextmanager
+def looking_at(place: Path | str) -> Iterator[None]:
+    """:class:`UsageError` where the system does not even look: a name that is too long, a folder that is closed."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:  # of a zero byte; of a loop of links
+        told = str(place) if len(str(place)) < _MOST_SAID else f"{str(place)[:_MOST_SAID]} …"
+        raise UsageError(f"{told}: the system refuses to look ({getattr(error, 'strerror', None) or error})") from error
 
 
 def said_of(path: Path, error: Exception) -> str:

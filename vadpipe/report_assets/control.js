@@ -23,7 +23,7 @@ function embedded(block) {
 }
 
 function followPlayer() {
-  position = clamp(video.currentTime, 0, duration);
+  position = clamp(video.currentTime - offset, 0, duration);
   const length = view.end - view.start;
   if (!video.paused && (position > view.end || position < view.start)) look(position - length * 0.05, length);
   else moved();
@@ -45,7 +45,7 @@ function startPlayer() {
   );
   video.addEventListener("loadedmetadata", () => {
     playable = true;
-    if (position > 0) video.currentTime = position;
+    if (position > 0) video.currentTime = position + offset;
   });
   for (const name of ["timeupdate", "seeked"]) video.addEventListener(name, followPlayer);
   video.addEventListener("play", () => {

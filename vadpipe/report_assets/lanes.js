@@ -21,6 +21,11 @@ function clock(second, digits = 1) {
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${seconds}` : `${minutes}:${seconds}`;
 }
 
+/** A score with three digits, of which none below 1 becomes 1. */
+function short(score) {
+  return score < 1 ? Math.min(score, 0.999).toFixed(3) : score.toFixed(3);
+}
+
 /** Index of the snippet that is shown at a second; edges holds every start, then the end. */
 function snippetAt(edges, second) {
   let [low, high] = [0, edges.length - 2];

@@ -2,6 +2,7 @@
 
 const data = JSON.parse(find("#data").textContent);
 const duration = data.duration;
+const offset = data.offset; // second of the player at which the first picture comes; all other seconds count from there
 const edges = decode(data.edges, Float32Array);
 const rows = data.rows.map((row) => ({ ...row, values: row.values === null ? null : decode(row.values, Float32Array) }));
 const wave = data.wave === null ? null : decode(data.wave, Int8Array);
@@ -39,7 +40,7 @@ function told(interval) {
 function seek(second, aloud = "", number = -1) {
   position = clamp(second, 0, duration);
   chosen = number;
-  if (playable) video.currentTime = position;
+  if (playable) video.currentTime = position + offset;
   if (position < view.start || position > view.end) look(position - (view.end - view.start) * 0.1, view.end - view.start);
   moved();
   say(aloud || `${clock(position)} of ${clock(duration)}, anomaly score ${scoreAt(0, position)}`);
@@ -47,7 +48,7 @@ function seek(second, aloud = "", number = -1) {
 
 function scoreAt(row, second) {
   const { values } = rows[row];
-  return values === null || !values.length ? "" : values[snippetAt(edges, second)].toFixed(2);
+  return values === null || !values.length ? "" : short(values[snippetAt(edges, second)]);
 }
 
 /** Show the position: line, clock, scores beside the lanes, the interval that is on. */
@@ -195,7 +196,7 @@ function putPictures() {
     thumb.className = "thumb";
     thumb.type = "button";
     thumb.tabIndex = -1; // the table has the same picture and button, in the order of time
-    thumb.title = `${clock(item.at)}, anomaly score ${item.score.toFixed(2)}`;
+    thumb.title = `${clock(item.at)}, anomaly score ${short(item.score)}`;
     thumb.setAttribute("aria-label", `Peak at ${thumb.title}`);
     thumb.dataset.at = item.at;
     if (item.interval !== null) thumb.dataset.interval = item.interval;

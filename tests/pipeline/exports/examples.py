@@ -41,6 +41,9 @@ ODD_NAMES = (
     "$video",
     "1",
     "%d {0} %s",
+    "no\ufffecharacters\uffff\ufdd0\U0001fffe",
+    "a\nb",
+    "a\\nb",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -91,6 +92,12 @@ def test_a_rate_under_one_is_counted_in_seconds() -> None:
     assert task["predictions"][0]["result"][0]["value"]["ranges"] == [{"start": 33, "end": 40}]
 
 
+def test_frames_count_from_the_beginning_of_the_sound_where_that_comes_before_the_pictures() -> None:
+    gate = examples.gate()
+    found = regions(replace(gate, clip=replace(gate.clip, start_s=2.0)))
+    assert [region["value"]["ranges"] for region in found] == [[{"start": 37, "end": 68}], [{"start": 37, "end": 52}]]
+
+
 @pytest.mark.parametrize("detection", [examples.brief(), *examples.odd()], ids=lambda item: ascii(item.clip.id))
 def test_every_region_has_a_frame(detection: Detection) -> None:
     found = regions(detection)
@@ -137,6 +144,12 @@ def test_the_configuration_has_every_label_of_the_predictions() -> None:
     hinted = {label.get("value") for label in timeline if label.get("hint")}
     assert "riot" in hinted
     assert "fighting" not in hinted
+
+
+def test_two_names_never_become_one_label() -> None:
+    (timeline, _) = ElementTree.fromstring(label_config(["a\nb", "a\\nb", "c\ufffe\uffff", "d\ufdd0\U0010ffff"]))
+    labels = [label.get("value") for label in timeline]
+    assert labels == [r"a\nb", r"a\\nb", r"c\ufffe\uffff", r"d\ufdd0\U0010ffff"]
 
 
 def test_the_configuration_lies_beside_the_tasks() -> None:

@@ -99,6 +99,9 @@ class Facts:
         presented one on, and the end of the last.
     audio_rate
         Hz of the first audio stream, 0 where there is none.
+    start_s
+        Time of the first presented frame as a player counts, see
+        :func:`vadpipe.extractors.decoders.timeline.picture_start`.
     """
 
     width: int
@@ -109,6 +112,7 @@ class Facts:
     rotation: int = 0
     codec: str = ""
     audio_rate: int = 0
+    start_s: float = 0.0
 
     @property
     def num_frames(self) -> int:

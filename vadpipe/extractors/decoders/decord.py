@@ -7,6 +7,7 @@ Deviations from the default decoder, each held by a test of the conformance suit
 - one damaged packet, or AV1, makes the video unreadable;
 - sound is aligned to the file's time zero, not to the first picture; Matroska's encoder delay (about 0.07 s) stays; and
   stereo comes out 3 dB louder than the average of its channels;
+- when the pictures begin is not told, as decord counts from the first one: ``start_s`` of the clip is 0;
 - sound that starts late counts as silence until then and loses its end; at the first damaged packet sound ends;
 - ``audio_rate`` of the clip and the report's ``audio_state`` say something only where sound was asked for, and then the
   rate is the one that was asked for; the codec is not told; the pixel cap is checked at the first decoded frame.

@@ -21,6 +21,7 @@ from vadpipe.extractors.decoders.dropping import Drops, plan
 from vadpipe.extractors.decoders.pyav_audio import AudioTrack
 from vadpipe.extractors.decoders.pyav_file import check_size, decode
 from vadpipe.extractors.decoders.pyav_index import PacketIndex, Reel, index_frames, index_packets
+from vadpipe.extractors.decoders.timeline import picture_start
 
 
 def open_source(job: Job) -> PyavSource:
@@ -80,7 +81,7 @@ class PyavSource:
         raise VideoUnreadable(f"{self._job.path}: no frame of its video stream can be decoded.")
 
     def _facts(self, first: av.VideoFrame) -> Facts:
-        timeline = self._timeline
+        timeline, container = self._timeline, self._reel.container
         turned = first.rotation % 180 == 90
         width, height = (first.height, first.width) if turned else (first.width, first.height)
         if first.rotation % 90:
@@ -94,6 +95,7 @@ class PyavSource:
             rotation=0 if first.rotation % 90 else -first.rotation % 360,
             codec=self._reel.stream.codec_context.codec.canonical_name,
             audio_rate=self._audio.stream_rate,
+            start_s=picture_start(float(self._index.start_s), container.format.name, (container.start_time or 0) / 1e6),
         )
 
     def items(self) -> Iterator[Picture | Sound]:

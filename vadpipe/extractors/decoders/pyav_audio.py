@@ -13,6 +13,7 @@ from av.container import InputContainer
 
 from vadpipe.extractors.decoders import Sound, Tally
 from vadpipe.extractors.decoders.sound_line import SoundLine
+from vadpipe.sound import DAMAGED
 
 
 class AudioTrack:
@@ -56,7 +57,7 @@ class AudioTrack:
         if not self._line.placed:
             self._tally.audio_state = "undecodable"
         if self._damaged:
-            self._tally.warnings.append(f"{self._damaged} damaged audio packets were skipped")
+            self._tally.warnings.append(f"{self._damaged} {DAMAGED}")
 
     def _decode(self, packet: Any) -> list[av.AudioFrame]:
         context = cast("av.AudioCodecContext | None", self.streams[0].codec_context)

@@ -72,3 +72,14 @@ def _explains(fps: Fraction, ticks: NDArray[np.float64], time_base: Fraction, ro
     # units, one of them is no rounding any more but a missing frame.
     tolerance = rounding if period >= 4 * rounding else 0.0
     return bool(np.abs(ticks - np.arange(len(ticks)) * period).max() <= tolerance + 1e-6)
+
+
+def picture_start(first_s: float, container: str, file_start_s: float) -> float:
+    """Seconds from a player's zero to the first picture, which lies at ``first_s`` on the container's clock.
+
+    A player's zero is the file's own in MP4/MOV and Matroska/WebM (HTML, "Offsets into the media resource"; Chromium
+    was seen to do so). Other clocks begin anywhere: players then count from ``file_start_s``, where the first stream
+    begins.
+    """
+    zero_s = 0.0 if container.startswith(("mov", "matroska")) else file_start_s
+    return max(round(first_s - zero_s, 6), 0.0)

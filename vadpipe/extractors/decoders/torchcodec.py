@@ -21,6 +21,7 @@ from torchcodec.decoders import ColorConverter, Demuxer
 
 from vadpipe.errors import VideoUnreadable
 from vadpipe.extractors.decoders import Facts, Job, Picture, Sound, Tally
+from vadpipe.extractors.decoders.timeline import picture_start
 from vadpipe.extractors.decoders.torchcodec_audio import AudioTrack
 from vadpipe.extractors.decoders.torchcodec_index import (
     BeatingFile,
@@ -68,6 +69,7 @@ class TorchcodecSource:
             rotation=round(-first.rotation) % 360,
             codec=streams.header.codec or "",
             audio_rate=streams.audio_rate,
+            start_s=picture_start(table.start_s, streams.container, streams.start_s),
         )
 
     def items(self) -> Iterator[Picture | Sound]:

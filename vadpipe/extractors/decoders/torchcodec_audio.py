@@ -15,6 +15,7 @@ from torchcodec.decoders import AudioConverter
 from vadpipe.extractors.decoders import Sound, Tally
 from vadpipe.extractors.decoders.sound_line import SoundLine
 from vadpipe.extractors.decoders.torchcodec_index import decode
+from vadpipe.sound import DAMAGED
 
 
 class AudioTrack:
@@ -46,7 +47,7 @@ class AudioTrack:
         if not self._line.placed:
             self._tally.audio_state = "undecodable"
         if self._damage.corrupt_packets:
-            self._tally.warnings.append(f"{self._damage.corrupt_packets} damaged audio packets were skipped")
+            self._tally.warnings.append(f"{self._damage.corrupt_packets} {DAMAGED}")
 
     def _convert(self, raw: Any) -> Iterator[Sound]:
         until = self._line.hole_before(raw.pts_seconds - self._start_s)

@@ -72,13 +72,17 @@ class BeatingFile:
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """What the header says: container kind, stream numbers (audio -1: none) and the video stream's metadata."""
+    """What the header says: container kind, stream numbers (audio -1: none) and the video stream's metadata.
+
+    ``start_s`` is when the earliest stream begins, on the container's clock.
+    """
 
     container: str
     video: int
     audio: int
     audio_rate: int
     header: Any
+    start_s: float = 0.0
 
     @property
     def claimed(self) -> list[Fraction]:
@@ -125,7 +129,9 @@ def open_streams(job: Job) -> Streams:
     check_size(job, header.width or 0, header.height or 0)
     audio = next((stream for stream in found.streams if stream.media_type == "audio"), None)
     audio_index, audio_rate = (audio.stream_index, audio.sample_rate or 0) if audio is not None else (-1, 0)
-    return Streams(container, header.stream_index, audio_index, audio_rate, header)
+    starts = [stream.begin_stream_seconds_from_header for stream in found.streams]
+    start_s = min((start for start in starts if start is not None), default=0.0)
+    return Streams(container, header.stream_index, audio_index, audio_rate, header, start_s)
 
 
 def _container(head: bytes) -> str:

@@ -8,6 +8,7 @@ or MP4 does not take the stream, the clip is encoded.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import chain
 from typing import Any, cast
 
@@ -27,8 +28,7 @@ _STARTS_WITHIN_S = 0.05
 
 def run(link: Link, request: dict[str, Any]) -> None:
     """Write each of ``cuts`` (start_s, end_s, temporary file, its later name) and say so, and why it was encoded."""
-    with explained(request):
-        film = Film(link, request)
+    with explained(request), closing(Film(link, request)) as film:
         for start_s, end_s, temporary, shown in request["cuts"]:
             piece = _Piece(film, start_s, end_s, temporary, shown)
             link.send(t="cut", encoded=piece.write())
@@ -66,18 +66,18 @@ class _Piece:
                 stream = out.container.add_stream_from_template(film.stream)
             except (ValueError, av.error.FFmpegError) as error:
                 raise NotTaken(str(error)) from error
-            sound = self._sound(out, origin)
-            last: int | None = None
-            for packet in _up_to(_with_dts(packets), self._end):
-                if packet.is_discard and packet.pts >= origin:
-                    raise NotTaken("its edit list hides frames midway")
-                packet.pts, packet.dts = packet.pts - origin, packet.dts - origin
-                if last is not None and packet.dts <= last:
-                    raise NotTaken("the times of its packets do not ascend")
-                last, packet.stream = packet.dts, stream
-                out.mux([packet])
-                sound.write_until(float(last * film.time_base))
-            sound.finish()
+            with closing(self._sound(out, origin)) as sound:
+                last: int | None = None
+                for packet in _up_to(_with_dts(packets), self._end):
+                    if packet.is_discard and packet.pts >= origin:
+                        raise NotTaken("its edit list hides frames midway")
+                    packet.pts, packet.dts = packet.pts - origin, packet.dts - origin
+                    if last is not None and packet.dts <= last:
+                        raise NotTaken("the times of its packets do not ascend")
+                    last, packet.stream = packet.dts, stream
+                    out.mux([packet])
+                    sound.write_until(float(last * film.time_base))
+                sound.finish()
         _check(self._temporary)
 
     def _encode(self, *, copy_sound: bool) -> None:
@@ -86,15 +86,15 @@ class _Piece:
         origin = cast(int, first.pts)
         with Output(self._temporary, self._shown, index_first=True) as out:
             encoder = Encoder(out, first, film.stream)
-            sound = self._sound(out, origin, copy=copy_sound)
-            for frame in finder.onward():
-                at = cast(int, frame.pts) - origin
-                if at and at + origin >= self._end:
-                    break
-                encoder.encode(encoder.planes(frame)[0], at, film.time_base)
-                sound.write_until(float(at * film.time_base))
-            encoder.finish()
-            sound.finish()
+            with closing(self._sound(out, origin, copy=copy_sound)) as sound:
+                for frame in finder.onward():
+                    at = cast(int, frame.pts) - origin
+                    if at and at + origin >= self._end:
+                        break
+                    encoder.encode(encoder.planes(frame)[0], at, film.time_base)
+                    sound.write_until(float(at * film.time_base))
+                encoder.finish()
+                sound.finish()
 
     def _sought(self) -> tuple[Iterator[Any], int]:
         """Packets from the key frame before the start on, and the timestamp of the frame that is shown there."""

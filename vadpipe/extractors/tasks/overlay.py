@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import closing
 from fractions import Fraction
+from itertools import chain
 from typing import Any, cast
 
-import av
 import numpy as np
 
 from vadpipe.errors import VideoUnreadable
@@ -25,8 +26,8 @@ def run(link: Link, request: dict[str, Any]) -> None:
     scene = _scene(request)
     for copy_sound in (True, False):
         try:
-            with explained(request):
-                _write(link, request, scene, copy_sound=copy_sound)
+            with explained(request), closing(Film(link, request)) as film:
+                _write(film, request, scene, lambda done: link.send(t="progress", done=done), copy_sound=copy_sound)
         except NotTaken as reason:
             why = reason
         else:
@@ -34,8 +35,7 @@ def run(link: Link, request: dict[str, Any]) -> None:
     raise VideoUnreadable(f"{request['path']}: no copy can be written of it ({why}).")
 
 
-def _write(link: Link, request: dict[str, Any], scene: Scene, *, copy_sound: bool) -> None:
-    film = Film(link, request)
+def _write(film: Film, request: dict[str, Any], scene: Scene, tell: Callable[[int], None], *, copy_sound: bool) -> None:
     frames = film.frames()
     first = next(frames, None)
     if first is None:
@@ -45,23 +45,18 @@ def _write(link: Link, request: dict[str, Any], scene: Scene, *, copy_sound: boo
         painter = Painter(scene, encoder.height, encoder.width)
         origin = cast(int, first.pts) if film.counted else film.start_pts
         start_s = origin * film.time_base
-        sound = SoundTrack(film.job, out, start_s, start_s + Fraction(film.job.max_duration_s), copy=copy_sound)
-        for count, frame in enumerate(_chained(first, frames)):
-            at = cast(int, frame.pts) - origin
-            copy, planes = encoder.planes(frame)
-            painter.paint(planes, count if film.counted else _number(scene.grid, at * film.time_base))
-            encoder.encode(copy, at, film.time_base)
-            sound.write_until(float(at * film.time_base))
-            if count % _TOLD_EVERY == 0:
-                link.send(t="progress", done=count)
-        encoder.finish()
-        sound.finish()
-    film.container.close()
-
-
-def _chained(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    yield first
-    yield from rest
+        end_s = start_s + Fraction(film.job.max_duration_s)
+        with closing(SoundTrack(film.job, out, start_s, end_s, copy=copy_sound)) as sound:
+            for count, frame in enumerate(chain([first], frames)):
+                at = cast(int, frame.pts) - origin
+                copy, planes = encoder.planes(frame)
+                painter.paint(planes, count if film.counted else _number(scene.grid, at * film.time_base))
+                encoder.encode(copy, at, film.time_base)
+                sound.write_until(float(at * film.time_base))
+                if count % _TOLD_EVERY == 0:
+                    tell(count)
+            encoder.finish()
+            sound.finish()
 
 
 def _number(grid: TimeGrid, at: Fraction) -> int:

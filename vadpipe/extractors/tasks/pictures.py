@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any, cast
 
 import av
@@ -20,8 +21,7 @@ def run(link: Link, request: dict[str, Any]) -> None:
     """Hand over a picture of ``height`` rows for each of the ascending ``seconds``."""
     height: int = request["height"]
     slot_bytes = height * height * WIDEST * 3
-    with explained(request):
-        film = Film(link, request)
+    with explained(request), closing(Film(link, request)) as film:
         finder = Finder(film)
         reformatter = VideoReformatter()
         link.send(t="head", slot_bytes=slot_bytes)

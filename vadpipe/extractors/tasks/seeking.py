@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,6 +37,9 @@ _BACK_S = (0.0, 2.0, 10.0, 60.0, math.inf)
 _NEAR_S = 2.0
 """Seconds that are rather decoded than jumped over."""
 
+_FALL_S = 0.5
+"""Seconds by which decoding times have to fall back to have started again; a damaged one stands alone."""
+
 
 @contextlib.contextmanager
 def explained(request: dict[str, Any]) -> Iterator[None]:
@@ -61,7 +65,7 @@ class Film:
     def __init__(self, link: Link, request: dict[str, Any]) -> None:
         self.job = job_of(link, request)
         with contextlib.closing(open_file(self.job)) as container:
-            self.start_pts = _start(container, video_stream(container, self.job))
+            self.start_pts = _start(container, video_stream(container, self.job), self.job)
         self.container = open_file(self.job)
         self.stream = video_stream(self.container, self.job)
         self.time_base = cast(Fraction, self.stream.time_base)
@@ -75,6 +79,10 @@ class Film:
         self._seconds = float(self.time_base)
         self.tally = Tally()
         self._check_duration((self.container.duration or 0) / av.time_base)
+
+    def close(self) -> None:
+        """Close the file; to be called in any case."""
+        self.container.close()
 
     def pts_at(self, second: float) -> int:
         """Latest timestamp of a frame that counts as shown at ``second``."""
@@ -212,15 +220,41 @@ def job_of(link: Link, request: dict[str, Any]) -> Job:
     )
 
 
-def _start(container: InputContainer, stream: VideoStream) -> int:
-    """Timestamp of the first presented frame, by the rules of :mod:`vadpipe.extractors.decoders.pyav_index`."""
-    if container.format.name == "avi":
+def _start(container: InputContainer, stream: VideoStream, job: Job) -> int:
+    """Timestamp of the first presented frame, by the rules of :mod:`vadpipe.extractors.decoders.pyav_index`.
+
+    VideoUnreadable where timestamps start again later on. All packets are read for that, but where an index tells.
+    """
+    name = container.format.name
+    if name == "avi":
         return 0
-    packets = list(islice(data_packets(container, stream), _FIRST_PACKETS))
-    if container.format.name in BROADCAST:
+    coming = data_packets(container, stream)
+    packets = list(islice(coming, _FIRST_PACKETS))
+    if not (name.startswith("mov") and stream.frames):
+        _check_once(chain(packets, coming), job, cast(Fraction, stream.time_base))
+    if name in BROADCAST:
         first = next((place for place, packet in enumerate(packets) if packet.is_keyframe), 0)
         packets = packets[first:]
     return min((packet.pts for packet in packets if packet.pts is not None and not packet.is_discard), default=0)
+
+
+def _check_once(packets: Iterator[Any], job: Job, tick: Fraction) -> None:
+    """Timestamps tell one place each; not so in files joined end to end, whose frames extraction counts instead."""
+    fall, recent = round(_FALL_S / tick), deque[int](maxlen=4)
+    first: int | None = None
+    for packet in packets:
+        job.beat()
+        stamp = packet.pts if packet.dts is None else packet.dts
+        if stamp is None:
+            continue
+        first = stamp if first is None else first
+        recent.append(stamp)
+        if len(recent) == 4 and min(recent[0], recent[1]) - max(recent[2], recent[3]) > fall:
+            raise VideoUnreadable(
+                f"{job.path}: its timestamps start again at {float((recent[1] - first) * tick):.1f} s, as in files "
+                "joined end to end; pictures cannot be found by their time. Remux it, for example with "
+                "ffmpeg -i OLD -c copy NEW.mp4, and detect again."
+            )
 
 
 def _pts(frame: av.VideoFrame) -> int:

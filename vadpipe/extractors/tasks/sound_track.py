@@ -26,6 +26,8 @@ COPIED = frozenset({"aac", "mp3", "opus", "flac"})
 
 _RATES = (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 _GAP_S = 0.05
+"""Seconds by which sound that is encoded may be off its timestamps before silence is put in, or samples are cut."""
+
 _BACK_S = (0.5, 3.0)
 
 
@@ -42,8 +44,12 @@ class SoundTrack:
         self._track: _Copied | _Encoded | None = None
         self._packets: Iterator[Any] = iter(())
         self._coming: Any = None
-        if self._container.streams.audio:
-            self._open()
+        try:
+            if self._container.streams.audio:
+                self._open()
+        except BaseException:
+            self.close()
+            raise
 
     def write_until(self, second: float) -> None:
         """Write the sound that starts before ``second`` of the new file."""
@@ -60,6 +66,9 @@ class SoundTrack:
         self.write_until(math.inf)
         if self._track is not None:
             self._track.finish()
+
+    def close(self) -> None:
+        """Close the file that is read; to be called in any case."""
         self._container.close()
 
     def _open(self) -> None:
@@ -182,8 +191,9 @@ class _Encoded:
             self._job.beat()
             missing = min(wanted - self._position, self._rate)
             self._emit(np.zeros((self._channels, missing), np.float32))
-        if wanted < 0 and self._position == 0:
-            samples = samples[:, -wanted:]
+        surplus = self._position - wanted  # at the start, or where timestamps advance slower than samples
+        if surplus > (_GAP_S * self._rate if self._position else 0):
+            samples = samples[:, surplus:]
         self._emit(samples)
 
     def _resampled(self, frame: av.AudioFrame) -> FloatArray | None:

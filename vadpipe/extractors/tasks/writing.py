@@ -5,6 +5,7 @@ Without libx264 in PyAV's FFmpeg, frames are encoded as MPEG-4 part 2.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from fractions import Fraction
@@ -39,7 +40,10 @@ class NotTaken(Exception):
 
 
 class Output:
-    """An MP4 file that is being written; whole after the ``with`` block. UsageError where the file system fails."""
+    """An MP4 file that is being written; whole after a ``with`` block that did not fail, and closed after any.
+
+    UsageError where the file system fails.
+    """
 
     def __init__(self, temporary: str, shown: str, *, index_first: bool) -> None:
         self._shown = shown
@@ -53,11 +57,15 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            try:
+        try:
+            if kind is None:
                 self.container.close()
-            except av.error.FFmpegError as failure:
-                self._explain(failure)
+        except av.error.FFmpegError as failure:
+            self._explain(failure)
+        finally:
+            for _ in range(2):  # the first may fail at a packet that PyAV holds back; twice does no harm
+                with contextlib.suppress(av.error.FFmpegError, ValueError):
+                    self.container.close()
 
     def mux(self, packets: Sequence[Any]) -> None:
         """Write packets; :class:`NotTaken` where the container refuses one."""

@@ -66,9 +66,9 @@ def _seconds(item: Interval) -> tuple[float, float]:
     return start, end if end > start else round(start + 10**-_DIGITS, _DIGITS)
 
 
-def milliseconds(item: Interval) -> tuple[int, int]:
-    """Start and end to the nearest millisecond; one that would be empty lasts one."""
-    start, end = round(item.start_s * 1000), round(item.end_s * 1000)
+def milliseconds(item: Interval, after_s: float = 0.0) -> tuple[int, int]:
+    """Start and end, ``after_s`` later, to the nearest millisecond; one that would be empty lasts one."""
+    start, end = round((item.start_s + after_s) * 1000), round((item.end_s + after_s) * 1000)
     return start, max(end, start + 1)
 
 
@@ -96,12 +96,15 @@ def distinct_names(detections: Sequence[Detection]) -> list[str]:
 
 
 def visible(text: str) -> str:
-    r"""``text`` with what would break or turn a line written as an escape: ``\n``, ``\x1b``, ``\u202e``."""
+    r"""``text`` with what would break or turn a line, or is no character, as an escape: ``\n``, ``\u202e``."""
     shown = "".join(char.encode("unicode_escape").decode() if _hides(char) else char for char in text)
     return shown if shown.strip() else repr(shown)
 
 
 def _hides(char: str) -> bool:
+    code = ord(char)
+    if code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF:
+        return True  # non-characters of Unicode, of which XML refuses some
     return unicodedata.category(char) in _UNPRINTABLE or unicodedata.bidirectional(char) in _TURNING
 
 

@@ -48,7 +48,7 @@ def label_config(labels: Sequence[str], zero_shot: Collection[str] = ()) -> str:
     rows = []
     for label in labels:
         hint = f" hint={quoteattr(ZERO_SHOT_NOTE)}" if label in zero_shot else ""
-        rows.append(f"    <Label value={quoteattr(visible(label))}{hint}/>\n")
+        rows.append(f"    <Label value={quoteattr(_name(label))}{hint}/>\n")
     return (
         "<View>\n"
         f'  <TimelineLabels name="{CONTROL}" toName="{VIDEO}">\n{"".join(rows)}  </TimelineLabels>\n'
@@ -59,7 +59,8 @@ def label_config(labels: Sequence[str], zero_shot: Collection[str] = ()) -> str:
 
 def _task(detection: Detection) -> dict[str, Any]:
     ruler = _ruler(detection.scores.grid)
-    regions = [_region(told, ruler, number) for number, told in enumerate(intervals_of(detection), 1)]
+    late = round(Fraction(detection.clip.start_s) * ruler.fps)  # the editor counts from the player's zero
+    regions = [_region(told, ruler, late, number) for number, told in enumerate(intervals_of(detection), 1)]
     prediction = {
         "model_version": _version(detection),
         "score": highest(detection),  # by which the list of tasks can be sorted
@@ -70,7 +71,7 @@ def _task(detection: Detection) -> dict[str, Any]:
         "data": {
             "video": SERVED + quote(os.fsencode(path).lstrip(b"/")),
             "fps": float(ruler.fps),
-            "video_id": visible(detection.clip.id),
+            "video_id": _name(detection.clip.id),
             "path": visible(str(path)),
             "duration_s": round(detection.scores.grid.duration_s, 6),
             "notes": [visible(text) for text in detection.warnings],
@@ -79,7 +80,7 @@ def _task(detection: Detection) -> dict[str, Any]:
     }
 
 
-def _region(told: Told, ruler: TimeGrid, number: int) -> dict[str, Any]:
+def _region(told: Told, ruler: TimeGrid, late: int, number: int) -> dict[str, Any]:
     first, end = ruler.frame_at(told.interval.start_s), ruler.frame_at(told.interval.end_s)
     region = {
         "id": hashlib.sha256(f"{number} {told.interval}".encode("utf-8", "surrogatepass")).hexdigest()[:10],
@@ -87,8 +88,8 @@ def _region(told: Told, ruler: TimeGrid, number: int) -> dict[str, Any]:
         "to_name": VIDEO,
         "type": "timelinelabels",
         "value": {
-            "ranges": [{"start": first + 1, "end": max(end, first + 1)}],
-            "timelinelabels": [visible(told.category)],
+            "ranges": [{"start": late + first + 1, "end": late + max(end, first + 1)}],
+            "timelinelabels": [_name(told.category)],
         },
         "score": told.score,
     }
@@ -96,6 +97,11 @@ def _region(told: Told, ruler: TimeGrid, number: int) -> dict[str, Any]:
     if told.calibrated is not None:
         said.append(f"calibrated {told.calibrated:.3f}")
     return {**region, "meta": {"text": [*([told.remark] if told.remark else []), ", ".join(said)]}}
+
+
+def _name(text: str) -> str:
+    r"""As :func:`visible`, a backslash of its own doubled, so that two names never become one label."""
+    return visible(text.replace("\\", "\\\\"))
 
 
 def _ruler(grid: TimeGrid) -> TimeGrid:

@@ -38,8 +38,8 @@ def srt(detections: Sequence[Detection]) -> bytes:
 
 
 def _cues(detection: Detection) -> Iterator[tuple[int, int, Told]]:
-    """Milliseconds and what is told, by start, as WebVTT wants cues."""
-    cues = [(*milliseconds(told.interval), told) for told in intervals_of(detection)]
+    """Milliseconds as a player counts, and what is told, by start, as WebVTT wants cues."""
+    cues = [(*milliseconds(told.interval, detection.clip.start_s), told) for told in intervals_of(detection)]
     yield from sorted(cues, key=lambda cue: cue[:2])
 
 
