@@ -15,6 +15,8 @@ import pytest
 from tests.test_cli_start import HEAVY
 from vadpipe.cli import cli
 
+NAMES_OF_HELP = ["-h", "--help"]  # a command keeps the option of its first context: of one like cli's, then
+
 
 def commands(command: click.Command = cli, name: str = "vadpipe") -> Iterator[tuple[str, click.Command]]:
     """Every command and group with its full name."""
@@ -25,7 +27,11 @@ def commands(command: click.Command = cli, name: str = "vadpipe") -> Iterator[tu
 
 
 def page(command: click.Command, name: str, width: int = 110) -> str:
-    return command.get_help(click.Context(command, info_name=name, max_content_width=width, terminal_width=width))
+    return command.get_help(
+        click.Context(
+            command, help_option_names=NAMES_OF_HELP, info_name=name, max_content_width=width, terminal_width=width
+        )
+    )
 
 
 def examples(text: str) -> list[str]:
@@ -41,7 +47,7 @@ def parse(line: str) -> tuple[click.Command, click.Context]:
     command: click.Command = cli
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         command = command.commands[words.pop(0)]
-    return command, command.make_context("vadpipe", words)
+    return command, command.make_context("vadpipe", words, help_option_names=NAMES_OF_HELP)
 
 
 ALL = dict(commands())

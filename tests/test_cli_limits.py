@@ -54,7 +54,7 @@ def test_wrong_limits_are_usage_errors(text: str, said: str) -> None:
 
 def test_help_and_messages_name_the_limits_that_there_are() -> None:
     command = click.command(limit_option(lambda limits: None))
-    shown = command.get_help(click.Context(command))
+    shown = command.get_help(click.Context(command, help_option_names=["-h", "--help"]))
     assert {name for name in NAMES if name in shown} == NAMES
     text = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
     assert set(re.findall(r"--limit ([a-z_]+)=[A-Z]", text)) == NAMES - {"queue_slots"}  # which no video exceeds
