@@ -153,3 +153,22 @@ def test_options_reach_the_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (extras.clips, extras.pre_roll_s, extras.post_roll_s) == (Path("c"), 1.0, 2.0)
     assert (extras.overlay, extras.html) == (Path("o"), Path("p.html"))
     assert (request.categories, request.calibration) == (Path("own.toml"), "none")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("",), ("x" * 300,), ("a.mp4", "--out", ""), ("a.mp4", "--run", "x" * 300), ("a.mp4", "--clips", "x" * 300)],
+)
+def test_paths_that_are_none_are_refused_in_a_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(cli, ["detect", *arguments])
+    assert (result.exit_code, isinstance(result.exception, SystemExit)) == (2, True)
+    assert "got an empty text, expected a path" in result.stderr or "File name too long" in result.stderr
+
+
+def test_what_the_command_writes_is_not_what_it_looks_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "old.mp4").write_bytes(b"")
+    result = detect(tmp_path, monkeypatch, DetectSummary(FOUND), "**", "--clips", "cut", "--overlay", "drawn")
+    assert result.exit_code == 0, result.output
+    request: DetectRequest = detect.asked  # type: ignore[attr-defined]
+    assert list(request.videos) == ["a", "b"]

@@ -8,7 +8,17 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from vadpipe.sound import ABSENT, PRESENT, SILENT, SOUND_STATES, UNDECODABLE, heard_rows, without_sound
+from vadpipe.sound import (
+    ABSENT,
+    DAMAGED,
+    PRESENT,
+    SILENT,
+    SOUND_STATES,
+    UNDECODABLE,
+    heard_rows,
+    kept_warnings,
+    without_sound,
+)
 from vadpipe.spec import FeatureSpec
 from vadpipe.tracks import FeatureTrack, TimeGrid
 
@@ -51,3 +61,11 @@ def test_crops_share_their_states() -> None:
     crops[1, 2] = 1
     with pytest.raises(ValueError, match="must be zeros"):
         replace(TRACK, data=crops)
+
+
+def test_a_track_keeps_what_was_said_of_its_own_stream() -> None:
+    said = ["the file ends early", f"3 {DAMAGED}", "x" * 900, *(f"remark {number}" for number in range(20))]
+    kept = kept_warnings(said, of_sound=False)
+    assert kept[:3] == ("the file ends early", "x" * 300, "remark 0")
+    assert len(kept) == 10
+    assert kept_warnings(said, of_sound=True) == (f"3 {DAMAGED}",)

@@ -73,8 +73,9 @@ class Model:
     def detect(self, video: AnyPath, *, on_progress: OnProgress | None = None) -> Detection:
         """Find the incidents in one video; nothing is written, but for features where a store was given.
 
-        ``on_progress`` is told of frames while features are computed. Errors: :class:`vadpipe.errors.UsageError` (no
-        such file), :class:`vadpipe.errors.VideoError`, :class:`vadpipe.errors.SpecMismatch`.
+        ``on_progress`` is told of frames while features are computed. Errors: :class:`vadpipe.errors.VideoError`
+        (no such file, or one that cannot be used); :class:`vadpipe.errors.UsageError` where the features that the head
+        needs cannot be made; :class:`vadpipe.errors.SpecMismatch`.
         """
         path = Path(video)
         options = detect_options(self.request, self.heads, self._encoders)

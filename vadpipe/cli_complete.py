@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+_MOST_SHOWN = 120
 Offer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
-class RunFolder(click.Path):
+class GivenPath(click.Path):
+    """A path. One that is empty, or that the system refuses to look at, is said before anything is done with it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check, then as :class:`click.Path`."""
+        text = os.fspath(value)
+        if not text:
+            self.fail("got an empty text, expected a path", param, ctx)
+        try:
+            os.lstat(text)
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # it may be about to be made
+        except (OSError, ValueError) as error:
+            shown = text if len(text) < _MOST_SHOWN else f"{text[:_MOST_SHOWN]} …"
+            self.fail(f"{shown}: {getattr(error, 'strerror', None) or error}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class RunFolder(GivenPath):
     """A path; offered are the finished runs under ``runs/``, else folders."""
 
     def shell_complete(

@@ -107,7 +107,8 @@ def detect(videos: tuple[Path, ...], as_json: bool, quiet: bool, **settings: Any
     from vadpipe.pipeline.project import find_run
 
     refused: dict[str, str] = {}
-    found, run = find_inputs(videos, refused), find_run(settings.pop("run"), Path())
+    drawn = [settings[name] for name in ("clips", "overlay") if settings[name] is not None]
+    found, run = find_inputs(videos, refused, drawn), find_run(settings.pop("run"), Path())
     for reason in refused.values():
         say(f"failed: {reason}")
     if not found:

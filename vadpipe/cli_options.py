@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vadpipe.cli_complete import RunFolder, decoder_names, one_of
+from vadpipe.cli_complete import GivenPath, RunFolder, decoder_names, one_of
 from vadpipe.errors import DataError, UsageError
 from vadpipe.pipeline.device import check_device_name
 from vadpipe.pipeline.device import resolve_device as resolve_device
@@ -21,7 +21,7 @@ def _check_device(_context: click.Context, _option: click.Parameter, value: str)
     return value
 
 
-PATH = click.Path(path_type=Path)
+PATH = GivenPath(path_type=Path)
 RUN = RunFolder(path_type=Path)
 features_option = click.option(
     "--features", type=PATH, default=Path("features"), show_default=True, help="Feature store."

@@ -64,3 +64,29 @@ def test_other_files_are_not_taken_for_videos(start: bytes) -> None:
 def test_a_pipe_a_folder_and_nothing_at_all_are_no_videos(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")  # opening it must not wait for a writer
     assert not any(map(is_video_file, (tmp_path / "pipe", tmp_path, tmp_path / "none")))
+
+
+@pytest.mark.parametrize(
+    ("start", "size_bytes"),
+    [
+        (b"\x01\x31\x2d\x00mdat", 30_000_000),  # 20 MB of pictures first, as cameras write them
+        (b"\x00\x00\x00\x01mdat" + bytes(6) + b"\x02\x00", 1 << 40),
+        (b"\x00\x0f\x42\x40moov\x00\x00\x00\x6cmvhd", 2_000_000),  # 1 MB of index first
+        (b"\x00\x00\x00\x08wide", 0),
+        (b"OggS\x00\x02" + bytes(22) + b"fishead\x00" + bytes(100) + b"OggS\x00\x02" + bytes(22) + b"\x80theora", 0),
+        (bytes(70) + (b"\x47" + bytes(187)) * 5, 0),
+        ((b"\x47" + bytes(203)) * 5, 0),
+    ],
+)
+def test_containers_that_begin_oddly(start: bytes, size_bytes: int, tmp_path: Path) -> None:
+    assert begins_as_video(start.ljust(900, b"\x00"), size_bytes)
+    with (tmp_path / "x").open("wb") as file:
+        file.write(start.ljust(900, b"\x00"))
+        file.truncate(max(900, min(size_bytes, 1 << 26)))
+    assert is_video_file(tmp_path / "x")
+
+
+def test_a_text_that_only_has_the_word_is_no_video() -> None:
+    assert not begins_as_video(b"The mdat atom".ljust(900), 900)
+    assert not begins_as_video(b"The mdat atom".ljust(900))
+    assert not begins_as_video(b"OggS\x00\x02" + bytes(22) + b"fishead\x00" + bytes(100) + b"\x01vorbis" + bytes(100))

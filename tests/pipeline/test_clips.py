@@ -306,7 +306,7 @@ def test_failed_attempts_leave_no_file_open(tmp_path: Path, monkeypatch: pytest.
     link = cast(Link, SimpleNamespace(beat=lambda: None, send=lambda **_: None))
     before = open_files()
     with pytest.raises(VideoUnreadable, match="no clip can be made") as first:
-        cut.run(link, {**fixed, "cuts": [(0.5, 2.0, str(tmp_path / "c.mp4"), "x")]})
+        cut.run(link, {**fixed, "cuts": [(0.5, 2.0, str(tmp_path / "c.mp4"), "x", "")]})
     with pytest.raises(VideoUnreadable, match="no copy can be written") as second:
         overlay.run(link, {**fixed, **_drawn(detection), "temporary": str(tmp_path / "o.mp4")})
     assert len(tried) == 5
@@ -367,3 +367,19 @@ def test_long_names_have_temporary_files_of_their_own(tmp_path: Path) -> None:
     for file in files:
         file.settle()
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])  # copied; encoded
+def test_clips_of_own_categories_say_that_they_are(tmp_path: Path, codec: str) -> None:
+    path = write(tmp_path / "a.mkv", 50, codec=codec, b_frames=0)
+    found = detection_of(path, [(10, 30), (30, 45)])
+    first, second = found.intervals
+    found = replace(found, intervals=(replace(first, category="brawl"), replace(second, category="riot")))
+    own, trained = cut_clips(path, replace(found, zero_shot=frozenset({"brawl"})), tmp_path / "clips")
+    assert own.name == "a_01_brawl_zero-shot-uncalibrated_0.4-1.2.mp4"
+    assert trained.name == "a_02_riot_1.2-1.8.mp4"
+    titles = []
+    for clip in (own, trained):
+        with av.open(str(clip)) as container:
+            titles.append(container.metadata["title"])
+    assert titles == ["a: brawl (zero-shot, uncalibrated)", "a: riot"]

@@ -8,6 +8,7 @@ import pytest
 
 from vadpipe.errors import DataError, UsageError
 from vadpipe.pipeline.detect_inputs import find_inputs, shared_ids
+from vadpipe.pipeline.videos import find_videos
 
 MP4 = b"\x00\x00\x00\x20ftypisom" + bytes(20)
 MKV = b"\x1a\x45\xdf\xa3" + bytes(20)
@@ -102,3 +103,63 @@ def test_odd_names_are_safe(tmp_path: Path) -> None:
 def test_a_dangling_link_is_reported_later_like_any_bad_video(tmp_path: Path) -> None:
     (tmp_path / "gone.mp4").symlink_to(tmp_path / "nothing.mp4")
     assert list(find_inputs([tmp_path])) == list(find_inputs([tmp_path / "gone.mp4"])) == ["gone"]
+
+
+def test_patterns_follow_no_links_to_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "cam/a.mp4", "cam/deep/b.mp4", "cam/.hidden/c.mp4")
+    put(tmp_path, "cam/notes/list.txt", content=b"text")
+    for name in ("one", "two"):  # both lead back: followed, there are 2 ** 40 ways through them
+        (tmp_path / "cam" / name).symlink_to(tmp_path / "cam")
+    monkeypatch.chdir(tmp_path)
+    for pattern in ("**", "cam/**", "**/*", "**/*.mp4", "**/**/*.mp4", "cam/**/*", f"{tmp_path}/**/*.mp4"):
+        assert list(find_inputs([Path(pattern)])) == ["a", "b"], pattern
+    assert list(find_inputs([Path("**/deep/*.mp4")])) == ["b"]
+    assert list(find_inputs([Path("cam/**/deep/**")])) == ["b"]
+    assert list(find_inputs([Path("c*/[dn]*")])) == ["b"]  # a folder without videos is passed over
+    with pytest.raises(UsageError, match="only folders that hold no video"):
+        find_inputs([Path("cam/n*")])
+
+
+def test_what_an_earlier_run_wrote_is_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "cams/a.mp4", "cams/deep/b.mp4", "cams/clips/a_01_riot_1.0-2.0.mp4", "cams/drawn.mp4")
+    monkeypatch.chdir(tmp_path)
+    outputs = [Path("cams/clips"), Path("cams/deep/../drawn.mp4")]
+    for place in (Path("cams"), tmp_path / "cams", Path("cams/**"), Path("c*"), Path("cams/*"), Path("**/*.mp4")):
+        assert list(find_inputs([place], outputs=outputs)) == ["a", "b"], place
+    named = find_inputs([Path("cams/clips/a_01_riot_1.0-2.0.mp4"), Path("cams/a.mp4")], outputs=outputs)
+    assert list(named) == ["a_01_riot_1.0-2.0", "a"]  # named outright
+    assert list(find_inputs([Path("cams/clips")], outputs=outputs)) == ["a_01_riot_1.0-2.0"]
+    assert list(find_inputs([Path("cams/clips/*.mp4")], outputs=outputs)) == ["a_01_riot_1.0-2.0"]
+    with pytest.raises(UsageError, match="holds no video"):
+        find_inputs([Path("cams")], outputs=[*outputs, Path("cams/a.mp4"), Path("cams/deep")])
+
+
+def test_sound_pictures_and_programs_in_a_folder_are_no_videos(tmp_path: Path) -> None:
+    packets = (b"\x47" + bytes(187)) * 6
+    put(tmp_path, "a.m4a", "b.heic", "c.avif", "d.m4v")
+    put(tmp_path, "e.mka", "f.weba", content=MKV)
+    put(tmp_path, "g.wma", content=bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"))
+    put(tmp_path, "main.ts", content=b"export const answer = 42;\n" * 100)
+    put(tmp_path, "camera.ts", content=packets)
+    put(tmp_path, "midway.ts", content=packets[70:])
+    assert sorted(find_inputs([tmp_path])) == ["camera", "d", "midway"]
+    assert list(find_inputs([tmp_path / "e.mka"])) == ["e.mka"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x\0y", "*" + "x" * 5000])
+def test_what_the_system_refuses_to_look_at_is_said(tmp_path: Path, name: str) -> None:
+    for find in (find_inputs, find_videos):
+        with pytest.raises(UsageError) as error:
+            find([tmp_path / name])
+        assert len(str(error.value)) < 6000
+
+
+def test_a_closed_folder_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object, **_options: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", closed)
+    monkeypatch.setattr(Path, "is_dir", closed)
+    for find in (find_inputs, find_videos):
+        with pytest.raises(UsageError, match=r"the system refuses to look \(Permission denied\)"):
+            find([tmp_path / "a.mp4"])

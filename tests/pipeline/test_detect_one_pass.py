@@ -58,9 +58,9 @@ def test_what_decoding_said_is_told_from_the_store_too(tmp_path: Path, monkeypat
     monkeypatch.setattr("vadpipe.pipeline.detect_run.extractor_for", lambda _spec, _options: extractor)
     run, store = tmp_path / "run", FeatureStore(tmp_path / "features")
     save_head(run, small_head(feature_spec(extractor, options), seed=0))
-    whole = painted_videos.write(tmp_path / "whole.mp4", 60, muxer={"movflags": "faststart"})
+    whole = painted_videos.write(tmp_path / "whole.mp4", 100, muxer={"movflags": "faststart"}, b_frames=0)
     short = tmp_path / "short.mp4"
-    short.write_bytes(whole.read_bytes()[: -whole.stat().st_size // 10])
+    short.write_bytes(whole.read_bytes()[: -whole.stat().st_size // 20])
     request = DetectRequest({"short": short}, run, out=tmp_path / "once", overrides=SETTINGS)
     once = detect_run(request).found[0][1]
     assert any("the file ends early" in text for text in once["warnings"])

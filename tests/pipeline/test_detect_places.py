@@ -106,3 +106,11 @@ def test_no_name_leaves_the_folder_or_is_too_long_for_it(tmp_path: Path) -> None
         assert len(os.fsencode(places.report(name).name)) < 200
     assert file_name("x" * 250) != file_name("x" * 251)
     assert file_name("short") == "short"
+
+
+def test_places_that_the_system_refuses_are_said(tmp_path: Path) -> None:
+    for extras in (Extras(frames=f"{tmp_path}/{'x' * 300}.csv"), Extras(overlay=tmp_path / ("x" * 300) / "o.mp4")):
+        with pytest.raises(UsageError, match="the system refuses to look"):
+            Places({"a": tmp_path / "a.mp4"}, tmp_path / "o.json", extras)
+    with pytest.raises(UsageError, match="the system refuses to look"):
+        Places({"a": tmp_path / "a.mp4"}, None, Extras(html=tmp_path / "x.html", annotations=tmp_path / ("x" * 300)))

@@ -25,9 +25,9 @@ from vadpipe.extractors import media
 from vadpipe.extractors.decoders import DECODERS
 from vadpipe.extractors.painted import FRAMES, expected_numbers, paint, read_number
 from vadpipe.extractors.weights_table import KNOWN
-from vadpipe.pipeline import doctor, doctor_child, doctor_machine, doctor_media, doctor_places
+from vadpipe.pipeline import doctor, doctor_child, doctor_machine, doctor_media, doctor_packages, doctor_places
 from vadpipe.pipeline.doctor_check import BROKEN, NOTE, OK, WARNING, Check, first_line
-from vadpipe.pipeline.doctor_child import AskError, ask
+from vadpipe.pipeline.doctor_child import AskError, TooSlow, ask
 
 Answer = Callable[..., dict[str, Any]]
 
@@ -59,14 +59,69 @@ def test_an_old_python_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "python3.11" in doctor_machine.python().fix
 
 
+# Packages
+
+
 def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {check.state for check in doctor_machine.packages()} <= {OK, NOTE}
-    monkeypatch.setattr(doctor_machine, "_version", lambda name: "" if name in ("h5py", "torchaudio") else "1.0")
-    found = {check.name: check for check in doctor_machine.packages()}
-    assert found["h5py"] == Check("h5py", BROKEN, "not installed", "pip install h5py")
+    assert {check.state for check in doctor_packages.packages(quick=True)} <= {OK, NOTE}
+    monkeypatch.setattr(doctor_packages, "ask", lambda _task, *modules: dict.fromkeys(modules, ""))
+    monkeypatch.setattr(doctor_packages, "_version", lambda name: "" if name in ("h5py", "torchaudio") else "2.11.9")
+    monkeypatch.setattr(metadata, "requires", lambda _name: ["h5py>=3.12", "torch<2.13,>=2.11"])
+    found = {check.name: check for check in doctor_packages.packages()}
+    assert found["h5py"] == Check("h5py", BROKEN, "not installed", "pip install 'h5py>=3.12'")
     assert found["torchaudio"].state == NOTE
     assert found["torchaudio"].fix == "pip install 'vadpipe[audio]'"
-    assert found["numpy"] == Check("numpy", OK, "1.0")
+    assert found["torch"] == Check("torch", OK, "2.11.9")
+
+
+def test_a_package_that_does_not_load_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def answered(_task: str, *modules: object) -> dict[str, Any]:
+        asked.append(modules)
+        if "av" in modules:
+            raise AskError("crashed (SIGSEGV)")
+        return {str(name): "ImportError: no regex" if name == "open_clip" else "" for name in modules}
+
+    monkeypatch.setattr(doctor_packages, "ask", answered)
+    found = {check.name: check for check in doctor_packages.packages()}
+    assert found["av"].found.endswith("cannot be loaded: crashed (SIGSEGV)")
+    assert found["open_clip_torch"].found.endswith("cannot be loaded: ImportError: no regex")
+    for name in ("av", "open_clip_torch"):
+        assert (found[name].state, found[name].fix) == (BROKEN, f"pip install --force-reinstall {name}")
+    assert found["numpy"].state == OK
+    asked.clear()
+    doctor_packages.packages(quick=True)
+    assert not {"torch", "torchvision", "open_clip"} & {name for modules in asked for name in modules}
+
+
+def test_a_child_imports_and_says_what_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half_installed.py").write_text("import nothing_of_this_name")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    told = ask("import", "json", "half_installed")
+    assert told["json"] == ""
+    assert told["half_installed"] == "ModuleNotFoundError: No module named 'nothing_of_this_name'"
+
+
+def test_versions_out_of_range_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitting = {"2.11.0": True, "2.11": True, "2.12.9+cu130": True, "2.13": False, "2.10.9": False, "3": False}
+    assert {version: doctor_packages.fits(version, "<2.13,>=2.11") for version in fitting} == fitting
+    assert doctor_packages.fits("1.0", "")
+    monkeypatch.setattr(doctor_packages, "ask", lambda _task, *modules: dict.fromkeys(modules, ""))
+    monkeypatch.setattr(doctor_packages, "_version", lambda _name: "3.2")
+    lines = ["open-clip-torch>=3.3", 'torchaudio<2.12,>=2.11; extra == "audio"']
+    monkeypatch.setattr(metadata, "requires", lambda _name: lines)
+    found = {check.name: check for check in doctor_packages.packages()}
+    assert found["open_clip_torch"] == Check(
+        "open_clip_torch", BROKEN, "3.2, expected >=3.3", "pip install 'open_clip_torch>=3.3'"
+    )
+    assert found["torchaudio"].state == WARNING
+
+    def unknown(name: str) -> list[str]:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", unknown)  # run from its folder
+    assert {check.state for check in doctor_packages.packages()} == {OK}
 
 
 @pytest.mark.parametrize(
@@ -276,6 +331,15 @@ def test_the_store(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_store_that_is_a_file_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "features").write_text("a file")
+    check = doctor_places.store_folder(tmp_path)
+    assert (check.state, "is no folder" in check.found) == (BROKEN, True)
+    (tmp_path / "features").unlink()
+    (tmp_path / "features").symlink_to(tmp_path / "gone")
+    assert doctor_places.store_folder(tmp_path).state == BROKEN
+
+
 def test_little_room_and_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_places, "ask", answering({"whole": True, "locks": True}))
     monkeypatch.setattr(shutil, "disk_usage", lambda _place: SimpleNamespace(free=12e6))
@@ -301,9 +365,17 @@ def test_throughput_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     check = doctor.throughput(tmp_path, 5.0)
     assert check.state == OK
     assert "1 hour of video at stride 16 takes about 8 min" in check.found  # 90 000 frames / 200 = 450 s
-    monkeypatch.setattr(doctor, "ask", answering("no answer within 185 s"))
+
+    def slow(*_: object, **_options: float) -> dict[str, Any]:
+        raise TooSlow("no answer within 185 s")
+
+    monkeypatch.setattr(doctor, "ask", slow)
     check = doctor.throughput(tmp_path, 5.0)
     assert (check.state, "no answer" in check.found) == (WARNING, True)
+    monkeypatch.setattr(doctor, "ask", answering("No module named 'regex'"))
+    check = doctor.throughput(tmp_path, 5.0)
+    assert (check.state, check.found) == (BROKEN, "CLIP cannot be run: No module named 'regex'")
+    assert "--force-reinstall open_clip_torch" in check.fix
     assert [doctor.in_words(seconds) for seconds in (12.3, 450, 36_300)] == ["12 s", "8 min", "10 h 5 min"]
 
 
@@ -319,7 +391,7 @@ def test_a_child_answers_or_says_why_not(tmp_path: Path) -> None:
     assert ask("store", tmp_path) == {"whole": True, "locks": True}
     with pytest.raises(AskError, match=r"No such file or directory|unable to"):
         ask("store", tmp_path / "none")
-    with pytest.raises(AskError, match=r"no answer within 0 s"):
+    with pytest.raises(TooSlow, match=r"no answer within 0 s"):
         ask("store", tmp_path, timeout_s=0.001)
 
 
@@ -344,10 +416,10 @@ def test_how_a_child_may_end(code: int, stdout: str, stderr: str, said: str, mon
 
 
 def test_a_look_that_fails_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> Check:
+    def fail(**_options: bool) -> Check:
         raise RuntimeError("what nobody thought of\nmore")
 
-    monkeypatch.setattr(doctor_machine, "packages", fail)
+    monkeypatch.setattr(doctor_packages, "packages", fail)
     begun: list[str] = []
     found = {check.name: check for check in doctor.run_checks(tmp_path, quick=True, on_begin=begun.append)}
     assert found["packages"].state == WARNING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -50,30 +51,34 @@ def cut_clips(
     try:
         cuts = []
         for number, interval in enumerate(detection.intervals, 1):
-            out = folder / clip_name(detection.clip.id, number, interval)
+            out = folder / clip_name(detection.clip.id, number, interval, detection.note(interval.category))
             files.append(Appearing(out, path))
             start_s = max(interval.start_s - pre_s, 0.0)
             end_s = min(interval.end_s + post_s, max(detection.clip.duration_s, interval.end_s))
-            cuts.append((start_s, end_s, str(files[-1].temporary.absolute()), str(out)))
+            title = f"{detection.clip.id}: {detection.shown(interval.category)}"
+            cuts.append((start_s, end_s, str(files[-1].temporary.absolute()), str(out), title))
         return _cut(path, cuts, files, limits, on_clip)
     finally:
         for file in files:
             file.discard()
 
 
-def clip_name(video_id: str, number: int, interval: Interval) -> str:
+def clip_name(video_id: str, number: int, interval: Interval, note: str = "") -> str:
     """``<id>_<nn>_<category>_<start>-<end>.mp4``, seconds of the interval; id and category made safe for a file name.
 
     Letters and digits of any script stay, and ``-``, ``_`` and ``.``; all else becomes ``-``, and long names are cut. A
-    part that is changed so ends in ``-`` and 8 hexadecimal digits of the SHA-256 of what it was.
+    part that is changed so ends in ``-`` and 8 hexadecimal digits of the SHA-256 of what it was. The ``note`` of a
+    category, :meth:`Detection.note`, follows it.
     """
-    parts = (_safe(video_id, _ID_BYTES), f"{number:02d}", _safe(interval.category, _CATEGORY_BYTES))
+    parts = [_safe(video_id, _ID_BYTES), f"{number:02d}", _safe(interval.category, _CATEGORY_BYTES)]
+    if note:
+        parts.append("-".join(re.findall(r"[\w-]+", note)))
     return f"{'_'.join(parts)}_{interval.start_s:.1f}-{interval.end_s:.1f}.mp4"
 
 
 def _cut(
     path: Path,
-    cuts: list[tuple[float, float, str, str]],
+    cuts: list[tuple[float, float, str, str, str]],
     files: list[Appearing],
     limits: Limits | None,
     on_clip: Callable[[int, int], None] | None,

@@ -14,6 +14,7 @@ from vadpipe.models.checkpoint import TrainedHead, load_head
 from vadpipe.pipeline.calibration_file import load_calibration, read_calibration, students_file
 from vadpipe.pipeline.detect import is_computable
 from vadpipe.pipeline.detect_request import DetectRequest
+from vadpipe.pipeline.videos import looking_at
 
 STUDENT_FOLDER = "student"
 """In the run folder of an audio-visual head: the run folder of its student."""
@@ -91,7 +92,9 @@ def _calibrations(request: DetectRequest, trained: TrainedHead, student: Trained
 
 
 def _given_calibration(path: Path, trained: TrainedHead, student: TrainedHead | None) -> dict[str, Calibration]:
-    if not path.is_file():
+    with looking_at(f"--calibration {path}"):
+        is_there = path.is_file()
+    if not is_there:
         raise UsageError(f"--calibration {path}: no such file; expected what vadpipe calibrate writes, or none")
     try:
         known = {trained.sha256: read_calibration(path, trained.sha256)}

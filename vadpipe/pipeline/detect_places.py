@@ -74,7 +74,7 @@ class Places:
     def overlay(self, name: str) -> Path | None:
         """The video with its scores drawn on it, where it is wanted."""
         out = self._extras.overlay
-        if out is None or (len(self._names) == 1 and out.suffix.lower() == ".mp4" and not out.is_dir()):
+        if out is None or (len(self._names) == 1 and out.suffix.lower() == ".mp4" and not _is_folder(out)):
             return out
         return out / f"{file_name(name)}.mp4"
 
@@ -153,6 +153,11 @@ def file_name(name: str) -> str:
     if len(raw) <= _MOST_NAME_BYTES:
         return name
     return f"{raw[: _MOST_NAME_BYTES - 20].decode('utf-8', 'ignore')}-{hashlib.sha256(raw).hexdigest()[:12]}"
+
+
+def _is_folder(path: Path) -> bool:
+    with looking_at(path):
+        return path.is_dir()
 
 
 def _place(path: Path) -> Path:

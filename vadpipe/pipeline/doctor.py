@@ -16,9 +16,9 @@ from typing import Any
 from vadpipe import __version__
 from vadpipe.extractors.decoders import DECODERS
 from vadpipe.extractors.weights_table import KNOWN
-from vadpipe.pipeline import doctor_machine, doctor_media, doctor_places
+from vadpipe.pipeline import doctor_machine, doctor_media, doctor_packages, doctor_places
 from vadpipe.pipeline.doctor_check import BROKEN, OK, WARNING, Check, first_line
-from vadpipe.pipeline.doctor_child import AskError, ask
+from vadpipe.pipeline.doctor_child import AskError, TooSlow, ask
 
 Look = Callable[[], Check | Sequence[Check]]
 
@@ -74,7 +74,7 @@ def _looks(project: Path, temporary: Path, quick: bool, seconds: float) -> Itera
     painted = temporary / "painted.mp4"
     yield "python", doctor_machine.python
     yield "machine", doctor_machine.machine
-    yield "packages", doctor_machine.packages
+    yield "packages", partial(doctor_packages.packages, quick=quick)
     yield "FFmpeg libraries", doctor_machine.ffmpeg_libraries
     yield "PyAV", partial(doctor_media.painted_video, painted)
     for name in DECODERS:
@@ -108,8 +108,11 @@ def throughput(folder: Path, seconds: float, device: str = "auto") -> Check:
     try:
         facts = ask("speed", folder, seconds, device, timeout_s=_SPEED_LIMIT_S + seconds)
         rate, stride = float(facts["frames_per_s"]), int(facts["stride"])
-    except AskError as error:
+    except TooSlow as error:
         return Check("throughput", WARNING, f"not measured: {error}", "vadpipe doctor --quick   (leaves it out)")
+    except AskError as error:  # whatever stops this, stops every extraction
+        fix = "pip install --force-reinstall open_clip_torch torch torchvision"
+        return Check("throughput", BROKEN, f"CLIP cannot be run: {error}", fix)
     told = f"1 hour of video at stride {stride} takes about {in_words(_HOUR_FRAMES / rate)} (25 frames/s)"
     how = f"{rate:,.0f} frames/s on {facts['name']}: 640 x 360 H.264, CLIP with random weights in float32"
     return Check("throughput", OK, f"{told}; {how}")

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,11 @@ _GPU = (60, None)
 
 
 class AskError(Exception):
-    """A look that failed: the process's last words, its signal, or that it took too long."""
+    """A look that failed: the process's last words, or its signal."""
+
+
+class TooSlow(AskError):
+    """One that took too long."""
 
 
 def ask(task: str, *arguments: object, timeout_s: float = 120.0) -> dict[str, Any]:
@@ -37,7 +42,7 @@ def ask(task: str, *arguments: object, timeout_s: float = 120.0) -> dict[str, An
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired as error:
-        raise AskError(f"no answer within {timeout_s:.0f} s") from error
+        raise TooSlow(f"no answer within {timeout_s:.0f} s") from error
     except OSError as error:
         raise AskError(f"no process could be started ({error})") from error
     if done.returncode:
@@ -57,6 +62,19 @@ def _how_it_ended(code: int, stderr: str) -> str:
         return f"crashed ({name})"
     lines = stderr.strip().splitlines()
     return lines[-1] if lines else f"ended with exit code {code}"
+
+
+def import_all(*modules: str) -> dict[str, Any]:
+    """Module -> what went wrong as it was imported; empty where nothing did."""
+    told = {}
+    for name in modules:
+        try:
+            import_module(name)
+        except Exception as error:  # broken packages raise anything
+            told[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        else:
+            told[name] = ""
+    return told
 
 
 def look_at_torch() -> dict[str, Any]:
@@ -164,6 +182,7 @@ def _copies(source: Path) -> Iterator[Path]:
 
 
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
+    "import": import_all,
     "torch": look_at_torch,
     "paint": paint,
     "nvdec": decode_on_gpu,

@@ -1,4 +1,4 @@
-"""What ``vadpipe doctor`` looks at in the machine and its packages."""
+"""What ``vadpipe doctor`` looks at in the machine."""
 
 from __future__ import annotations
 
@@ -8,21 +8,13 @@ import platform
 import shutil
 import sys
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 
 from vadpipe.extractors.painted import expected_numbers
 from vadpipe.pipeline.doctor_check import BROKEN, NOTE, OK, WARNING, Check
 from vadpipe.pipeline.doctor_child import AskError, ask
 
-_CORE = ("numpy", "torch", "torchvision", "open_clip_torch", "av", "pillow", "h5py", "safetensors", "matplotlib")
 _FFMPEG = ("avutil", "avcodec", "avformat", "avdevice", "avfilter", "swscale", "swresample")
-_EXTRAS = {
-    "torchaudio": ("audio", "sound for the stream wav2clip"),
-    "pytorchvideo": ("video3d", "the stream i3d-r50"),
-    "tensorboard": ("tensorboard", "train --tensorboard"),
-    "scikit-learn": ("report", "the t-SNE of vadpipe report"),
-}
 _OLDEST = (3, 11)
 _NVIDIA = Path("/dev/nvidia0")
 _TORCH = "pip install --force-reinstall torch torchvision"
@@ -42,29 +34,6 @@ def machine() -> Check:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
     return Check("machine", OK, f"{cores} CPU cores, {memory:.1f} GiB of memory, {platform.platform()}")
-
-
-def packages() -> list[Check]:
-    """Versions of what vadpipe needs, and of what its extras bring."""
-    return [*map(_needed, _CORE), *(_optional(name, *extra) for name, extra in _EXTRAS.items())]
-
-
-def _needed(name: str) -> Check:
-    version = _version(name)
-    return Check(name, OK, version) if version else Check(name, BROKEN, "not installed", f"pip install {name}")
-
-
-def _optional(name: str, extra: str, purpose: str) -> Check:
-    version = _version(name)
-    fix = f"pip install 'vadpipe[{extra}]'"
-    return Check(name, OK, version) if version else Check(name, NOTE, f"not installed; for {purpose}", fix)
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def ffmpeg_libraries() -> Check:

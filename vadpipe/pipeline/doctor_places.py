@@ -58,8 +58,11 @@ def weights_folder() -> Check:
 
 def store_folder(project: Path) -> Check:
     """Whether features can be kept in the project folder: HDF5 written and read back there; its locks; room."""
-    folder = next(place for place in (project / "features", project) if place.is_dir())
+    store = project / "features"
     title, fix = "feature store", "vadpipe extract … --out FOLDER   (on a disk that can be written), or cd to one"
+    if (store.exists() or store.is_symlink()) and not store.is_dir():
+        return Check(title, BROKEN, f"{store}: is no folder, so extract cannot write there", f"{fix}; or rename it")
+    folder = store if store.is_dir() else project
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".doctor-") as temporary:
             facts = ask("store", temporary, timeout_s=60)

@@ -27,18 +27,19 @@ _STARTS_WITHIN_S = 0.05
 
 
 def run(link: Link, request: dict[str, Any]) -> None:
-    """Write each of ``cuts`` (start_s, end_s, temporary file, its later name) and say so, and why it was encoded."""
+    """Write each of ``cuts`` (start_s, end_s, temporary file, its later name, title); say so, and why if encoded."""
     with explained(request), closing(Film(link, request)) as film:
-        for start_s, end_s, temporary, shown in request["cuts"]:
-            piece = _Piece(film, start_s, end_s, temporary, shown)
+        for start_s, end_s, temporary, shown, title in request["cuts"]:
+            piece = _Piece(film, start_s, end_s, temporary, shown, title)
             link.send(t="cut", encoded=piece.write())
 
 
 class _Piece:
     """One clip that is to be written."""
 
-    def __init__(self, film: Film, start_s: float, end_s: float, temporary: str, shown: str) -> None:
+    def __init__(self, film: Film, start_s: float, end_s: float, temporary: str, shown: str, title: str) -> None:
         self._film, self._start_s, self._temporary, self._shown = film, start_s, temporary, shown
+        self._title = title
         self._target, self._end = film.pts_at(start_s), film.pts_before(end_s)
 
     def write(self) -> str:
@@ -61,7 +62,7 @@ class _Piece:
     def _copy(self) -> None:
         film = self._film
         packets, origin = self._sought()
-        with Output(self._temporary, self._shown, index_first=True) as out:
+        with Output(self._temporary, self._shown, index_first=True, title=self._title) as out:
             try:
                 stream = out.container.add_stream_from_template(film.stream)
             except (ValueError, av.error.FFmpegError) as error:
@@ -84,7 +85,7 @@ class _Piece:
         film, finder = self._film, Finder(self._film)
         first = finder.at(self._start_s)
         origin = cast(int, first.pts)
-        with Output(self._temporary, self._shown, index_first=True) as out:
+        with Output(self._temporary, self._shown, index_first=True, title=self._title) as out:
             encoder = Encoder(out, first, film.stream)
             with closing(self._sound(out, origin, copy=copy_sound)) as sound:
                 for frame in finder.onward():

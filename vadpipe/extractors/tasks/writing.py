@@ -45,11 +45,13 @@ class Output:
     UsageError where the file system fails.
     """
 
-    def __init__(self, temporary: str, shown: str, *, index_first: bool) -> None:
+    def __init__(self, temporary: str, shown: str, *, index_first: bool, title: str = "") -> None:
         self._shown = shown
         # An index in front lets a player start before the file has arrived, and costs a second pass over the file.
         options = {"movflags": "+faststart"} if index_first else {}
         self.container: OutputContainer = av.open(f"file:{temporary}", "w", format="mp4", container_options=options)
+        if title:
+            self.container.metadata["title"] = title
 
     def __enter__(self) -> Self:
         return self
