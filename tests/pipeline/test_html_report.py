@@ -20,7 +20,7 @@ from vadpipe.errors import UsageError, VideoUnreadable
 from vadpipe.pipeline import html_media, html_report
 from vadpipe.pipeline.detect_places import Places
 from vadpipe.pipeline.detect_request import Extras
-from vadpipe.pipeline.html_facts import score_text
+from vadpipe.pipeline.html_facts import facts_of, score_text
 from vadpipe.pipeline.html_index import highest, sparkline
 from vadpipe.pipeline.html_media import address, as_jpeg, check_embeddable, player_for, unplayable
 from vadpipe.pipeline.html_page import ASSETS, asset
@@ -81,6 +81,15 @@ def test_the_page_says_what_is_needed_to_judge_it(tmp_path: Path) -> None:
         "made without the video file",
     ):  # fmt: skip
         assert said in words
+
+
+def test_own_categories_are_not_called_trained() -> None:
+    detection = replace(
+        html_scene.detection(), provenance={"categories": ["normal", "riot", "mud"], "zero_shot": ["mud"]}
+    )
+    told = re.search(r"<dt>trained on</dt><dd>(.*?)</dd>", str(facts_of(detection)))
+    assert told is not None
+    assert re.sub(r"<[^>]+>", "", told[1]) == "normal, riot"
 
 
 def test_the_table_has_heads_and_a_button_for_each_interval(tmp_path: Path) -> None:

@@ -163,7 +163,9 @@ def _model(provenance: Mapping[str, Any]) -> dict[str, object]:
     if provenance.get("sha256"):
         rows["weights"] = element("code", str(provenance["sha256"]))
     if provenance.get("categories"):
-        rows["trained on"] = joined(*_with_commas([name_of(str(name)) for name in provenance["categories"]]))
+        own = provenance.get("zero_shot", ())
+        trained = [name_of(str(name)) for name in provenance["categories"] if name not in own]
+        rows["trained on"] = joined(*_with_commas(trained))
     for name, head in (("spec", "features"), ("audio_spec", "audio features")):
         spec = provenance.get(name)
         if isinstance(spec, Mapping):
