@@ -60,7 +60,14 @@ def test_damage_is_told_by_name_and_exit_code(run: Any) -> None:
     assert "damaged, left out" in err
     code, out, _ = run("verify", "--quarantine", "--json")
     assert (code, json.loads(out)["quarantined"]) == (1, [f"{SPEC.folder}/quarantine/{path.name}"])
-    assert run("verify")[0] == 0
+    code, out, err = run("verify")
+    assert code == 0
+    assert f"warning: listed in the index, but not there: {path.relative_to('features')}" in err
+    code, out, err = run("verify", SPEC.folder)
+    assert (code, out) == (2, "")
+    for name in ("a", "c"):
+        FeatureStore("features").path(SPEC, name).write_bytes(b"text")
+    assert run("pack", "--out", "none")[0] == 1
 
 
 def test_gc_changes_nothing_without_delete(run: Any) -> None:

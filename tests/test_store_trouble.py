@@ -37,6 +37,39 @@ def test_ten_thousand_odd_ids_have_names_of_their_own() -> None:
     assert all(len(name) < 130 and ".." not in name and name.isascii() and name.isprintable() for name in names)
 
 
+@pytest.mark.parametrize("name", ["会議室の録画" * 13 + ".json", "é" * 117 + ".json", "x" * 255, "\udcff" * 200])
+def test_any_name_that_the_disk_takes_can_be_written(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    temporary = temporary_path(path).name
+    assert len(os.fsencode(temporary)) <= 140  # disks take 255 bytes
+    assert is_temporary(temporary)
+    assert temporary.startswith(f".{name[:33]}")  # whole characters
+    atomic_write(path, b"x")
+    assert [(found.name, found.read_bytes()) for found in tmp_path.iterdir()] == [(name, b"x")]
+
+
+def test_a_store_that_cannot_be_written_tells_all_its_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FeatureStore(tmp_path)
+    for name in ("a", "b", "c"):
+        store.write(track(name))
+    manifest = tmp_path / SPEC.folder / "manifest.jsonl"
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:2]))  # as a killed writer left it
+    store.path(SPEC, "c").with_name("x-0123456789ab.h5").write_bytes(b"damaged")
+    short = manifest.read_bytes()
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", refused)
+        assert store.ids(SPEC) == ["a", "b", "c"]
+        with pytest.raises(StoreError, match="read-only"):
+            store.rebuild_index(SPEC)
+    assert manifest.read_bytes() == short
+    assert store.ids(SPEC) == ["a", "b", "c"]
+    assert manifest.read_bytes() != short
+
+
 def test_a_disk_that_fills_up_is_one_clear_error(tmp_path: Path) -> None:
     if sys.platform != "linux" or shutil.which("unshare") is None:
         pytest.skip("a small disk is made with Linux's unshare")

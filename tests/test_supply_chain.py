@@ -159,6 +159,60 @@ def test_pip_refuses_a_file_whose_digest_is_not_the_locked_one(tmp_path: Path) -
     assert "DO NOT MATCH THE HASHES" in done.stderr
 
 
+STAND_IN_UV = """#!{python}
+import pathlib, re, sys
+given = {{}}
+for text in sys.argv[1:]:
+    given.setdefault(text.partition("=")[0], []).append(text.partition("=")[2])
+def pins(path):
+    return dict(re.findall(r"^([a-z0-9-]+)==(\\S+)", pathlib.Path(path).read_text(), re.M)) if path.exists() else {{}}
+out = pathlib.Path(given["--output-file"][0])
+wanted = ["tool", "both", "new"] if "--group" in given else ["a", "both"]
+upgraded = wanted if "--upgrade" in given else given.get("--upgrade-package", [])
+found = {{name: "9" for name in wanted}}
+if out.suffix == ".txt":  # a pylock table that is there already is another matter
+    found |= {{name: version for name, version in pins(out).items() if name in wanted and name not in upgraded}}
+for path in given.get("--constraints", []):
+    found |= {{name: version for name, version in pins(pathlib.Path(path)).items() if name in wanted}}
+if out.suffix == ".txt":
+    out.write_text("".join(f"{{name}}=={{version}}\\n" for name, version in found.items()))
+else:
+    out.write_text("".join(
+        f'[[packages]]\\nname="{{name}}"\\nversion="{{version}}"\\n'
+        f'wheels=[{{{{name="{{name}}-{{version}}-py3-none-any.whl", hashes={{{{sha256="00"}}}}}}}}]\\n'
+        for name, version in found.items()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "a", "both", "tool"),
+    [([], "1", "1", "1"), (["--upgrade", "tool"], "1", "1", "9"), (["--upgrade"], "9", "9", "9")],
+    ids=["none", "one", "all"],
+)
+def test_make_lock_keeps_versions_unless_they_are_to_be_upgraded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], a: str, both: str, tool: str
+) -> None:
+    (tmp_path / "uv").write_text(STAND_IN_UV.format(python=sys.executable))
+    (tmp_path / "uv").chmod(0o755)
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks" / "supply.txt").write_text(
+        "both==1 \\\n    --hash=sha256:00\ntool==1 \\\n    --hash=sha256:00\n"
+    )
+    (tmp_path / "constraints.txt").write_text("# head\na==1\nboth==1\n")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("ROOT", "CONSTRAINTS", "LOCKS"):
+        monkeypatch.setattr(
+            lock, name, tmp_path / {"ROOT": "", "CONSTRAINTS": "constraints.txt", "LOCKS": "locks"}[name]
+        )
+    monkeypatch.setattr(lock, "_environment", dict)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(sys, "argv", ["lock.py", *given])
+    lock.main()
+    assert pins(tmp_path / "constraints.txt") == {"a": a, "both": both}
+    assert pins(tmp_path / "locks" / "core.txt") == {"a": a, "both": both}
+    assert pins(tmp_path / "locks" / "supply.txt") == {"both": both, "tool": tool, "new": "9"}
+
+
 # Audit
 
 STAND_IN = """#!{python}

@@ -14,7 +14,7 @@ from tests.test_sound import STATES, TRACK
 from vadpipe.errors import TrackDamaged
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
-from vadpipe.track_file import has_sound, read_attributes
+from vadpipe.track_file import _content_digest, _warnings, has_sound, read_attributes, read_grid, read_track
 from vadpipe.tracks import FeatureTrack, TimeGrid
 
 
@@ -87,3 +87,81 @@ def test_a_variable_rate_is_written_without_a_look_at_every_frame(
     assert set(looks) == {track.grid.num_frames}  # the duration
     with h5py.File(path) as file:
         assert file["pts"][()].tolist() == [*edges[:-1]]
+
+
+def test_what_decoding_said_is_written_and_read(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    told = tuple("日本 🎥 \udcff\n".ljust(300, "🎥") for _ in range(10))  # the most that a track keeps
+    path = store.write(replace(TRACK, warnings=told))
+    assert store.read(TRACK.spec, "clip").warnings == told
+    with h5py.File(path, "r+") as file:
+        file.attrs["warnings"] = '["made up"]'
+    with pytest.raises(TrackDamaged, match="digest"):
+        store.read(TRACK.spec, "clip")
+    with h5py.File(store.write(TRACK)) as file:  # as files of before warnings were kept
+        assert "warnings" not in file.attrs
+    assert store.read(TRACK.spec, "clip").warnings == ()
+
+
+@pytest.mark.parametrize("said", ["5", "[1]", "no JSON", '{"a": "b"}'])
+def test_warnings_that_are_no_texts_are_damage(said: str) -> None:
+    with pytest.raises(ValueError, match=r"no list of texts|Expecting value"):
+        _warnings({"warnings": said})
+
+
+@pytest.mark.parametrize("fps", ["1/0", "1e999999999", "nan", "-25", "0.5", "²", "25\n"])
+def test_a_rate_that_is_none_is_damage(fps: str, tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    path = store.write(TRACK)
+    attributes = read_attributes(path)[1] | {"fps": fps}
+    with h5py.File(path, "r+") as file:
+        file.attrs["fps"] = fps
+        file.attrs["content_sha256"] = _content_digest(file["data"][()], file["pts"][()], STATES, attributes)
+    for read in (lambda: read_track(path, TRACK.spec, "clip"), lambda: read_grid(path, "clip")):
+        with pytest.raises(TrackDamaged, match=r"Fraction\(1, 0\)|fps is no rate"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("source_size", np.array([1, 2])),
+        ("source_size", h5py.Empty("i")),
+        ("source_sha256", 5),
+        ("duration_s", "x"),
+        ("vfr", "x"),
+        ("id", 7),
+    ],
+)
+def test_an_attribute_of_another_kind_is_damage(name: str, value: object, tmp_path: Path) -> None:
+    path = FeatureStore(tmp_path).write(TRACK)
+    with h5py.File(path, "r+") as file:
+        file.attrs[name] = value
+    with pytest.raises(TrackDamaged, match=f"its {name} is no"):
+        read_attributes(path)
+
+
+@pytest.mark.parametrize("kind", ["soft link", "external link", "virtual", "external"])
+def test_data_that_lie_elsewhere_are_damage(kind: str, tmp_path: Path) -> None:
+    """Every one of them has the right values: it is the way that is refused."""
+    path, other = FeatureStore(tmp_path).write(TRACK), tmp_path / "other.h5"
+    other.write_bytes(path.read_bytes())
+    (tmp_path / "raw").write_bytes(TRACK.data.tobytes())
+    with h5py.File(path, "r+") as file:
+        if kind == "soft link":
+            file.move("data", "elsewhere")
+            file["data"] = h5py.SoftLink("/elsewhere")
+        else:
+            del file["data"]
+        if kind == "external link":
+            file["data"] = h5py.ExternalLink(str(other), "data")
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout(TRACK.data.shape, np.float32)
+            layout[...] = h5py.VirtualSource(str(other), "data", TRACK.data.shape)
+            file.create_virtual_dataset("data", layout)
+        elif kind == "external":
+            external = [(str(tmp_path / "raw"), 0, TRACK.data.nbytes)]
+            file.create_dataset("data", TRACK.data.shape, np.float32, external=external)
+        np.testing.assert_array_equal(file["data"][()], TRACK.data)
+    with pytest.raises(TrackDamaged, match="data is a link" if "link" in kind else "stored in other files"):
+        read_track(path, TRACK.spec, "clip")

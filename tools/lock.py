@@ -100,6 +100,18 @@ def _file_name(wheel: Mapping[str, Any]) -> str:
     return str(wheel.get("name") or wheel["url"].rpartition("/")[2].partition("#")[0]).replace("%2B", "+")
 
 
+def supply_constraints(constraints: Path, upgrade: Sequence[str], folder: Path) -> Path:
+    """Versions for locks/supply.txt, not all of which are in constraints.txt: those it has, unless upgraded."""
+    tools, both = folder / "supply.txt", folder / "supply-constraints.txt"
+    before = LOCKS / "supply.txt"
+    known = pins(before.read_text(encoding="utf-8")) if before.exists() else ()
+    tools.write_text("".join(f"{pin}\n" for pin in known), encoding="utf-8")  # as in main: uv keeps what it finds there
+    _uv(*SETS["supply"], *upgrade, f"--constraints={constraints}", f"--output-file={tools}")
+    every = {*pins(constraints.read_text(encoding="utf-8")), *pins(tools.read_text(encoding="utf-8"))}
+    both.write_text("".join(f"{pin}\n" for pin in sorted(every)), encoding="utf-8")
+    return both
+
+
 def resolve(name: str, arguments: Sequence[str], constraints: Path, folder: Path) -> str:
     """Return the text of one lock."""
     target = folder / f"pylock.{name}.toml"
@@ -162,7 +174,8 @@ def main() -> None:
         _uv("pyproject.toml", "--all-extras", *upgrade, f"--output-file={every}")
         head = [line for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
         every.write_text("\n".join([*head, *pins(every.read_text(encoding="utf-8"))]) + "\n", encoding="utf-8")
-        texts = {name: resolve(name, arguments, every, folder) for name, arguments in SETS.items()}
+        chosen = {"supply": supply_constraints(every, upgrade, folder)}
+        texts = {name: resolve(name, given, chosen.get(name, every), folder) for name, given in SETS.items()}
         CONSTRAINTS.write_bytes(every.read_bytes())
     LOCKS.mkdir(exist_ok=True)
     for name, text in texts.items():

@@ -122,7 +122,7 @@ def verify_command(store: Path, quarantine: bool, as_json: bool, quiet: bool) ->
 
     Of a store: HDF5's checksum of every chunk, our digest of data, times, states and attributes, the mark of a
     complete file, the frame numbers, and that the file lies where its id and specification belong. Of a pack: every
-    file's digest, every shard's, and that no shard is missing.
+    file's digest, every shard's, and that no shard is missing. Where there is nothing to check, the exit code is 2.
 
     \b
     Examples:
@@ -166,7 +166,8 @@ def gc_command(
     """List what may be removed from STORE, and with --delete remove it.
 
     Without further options: temporary files of processes that ran on this machine, since its last start, and are
-    dead. What cannot be proven to be garbage is kept and named.
+    dead. What cannot be proven to be garbage is kept and named. --unused takes features that were extracted for a
+    training which has not been run yet, too.
 
     \b
     Examples:
@@ -210,6 +211,7 @@ def _print_verified(store: Path, found: VerifySummary) -> None:
     for what, places in (("damaged", found.damaged), ("unreadable", found.unreadable)):
         for place, reason in places.items():
             say(f"{what}: {place}: {reason}")
+    _say("warning: listed in the index, but not there", dict.fromkeys(found.missing, "extract it again to have it"))
     for place in found.quarantined:
         say(f"moved to {place}")
     rows = [
@@ -217,6 +219,7 @@ def _print_verified(store: Path, found: VerifySummary) -> None:
         ["damaged", f"{len(found.damaged)}"],
         ["unreadable", f"{len(found.unreadable)}"],
         ["moved to quarantine", f"{len(found.quarantined)}"],
+        ["listed, not there", f"{len(found.missing)}"],
     ]
     print_table(f"checksums in {store}", ["", ""], rows)
 

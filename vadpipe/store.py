@@ -142,40 +142,51 @@ class FeatureStore:
 
     def index(self, spec: FeatureSpec) -> dict[str, StoredFile]:
         """Id -> stored file, from ``manifest.jsonl``; lines of files that are gone or torn lines are left out."""
-        folder = self.root / spec.folder
-        entries: dict[str, StoredFile] = {}
-        for line in _lines(folder / MANIFEST):
-            try:
-                entry = StoredFile(**json.loads(line))
-                there = (folder / entry.file).is_file()
-            except (ValueError, TypeError, RecursionError):
-                continue  # torn by a crash in the middle of an append; the file itself decides
-            if there and isinstance(entry.id, str):
-                entries[entry.id] = entry
-        return entries
+        return {entry.id: entry for entry, there in _indexed(self.root / spec.folder) if there}
+
+    def missing(self, folder: str) -> list[str]:
+        """Sorted paths below the store of files that the index of this folder lists and that are not there."""
+        return sorted({f"{folder}/{entry.file}" for entry, there in _indexed(self.root / folder) if not there})
 
     def ids(self, spec: FeatureSpec) -> list[str]:
-        """Sorted ids of all stored tracks; the index is rebuilt first where it does not list every file."""
+        """Sorted ids of all stored tracks; the files are scanned, and the index rebuilt, where it does not list all.
+
+        A store that cannot be written keeps its index.
+        """
         files = len(list((self.root / spec.folder).glob("[0-9a-f][0-9a-f]/*.h5")))
         entries = self.index(spec)
-        return sorted(entries if len(entries) == files else self.rebuild_index(spec))
+        if len(entries) != files:
+            entries, damaged = self._scan(spec)
+            with contextlib.suppress(StoreError):  # the scan has told all; the store may be read-only
+                self._settle(spec, entries, damaged)
+        return sorted(entries)
 
     def rebuild_index(self, spec: FeatureSpec) -> dict[str, StoredFile]:
         """Scan all files of a specification and write the index anew; damaged files go to quarantine."""
+        entries, damaged = self._scan(spec)
+        self._settle(spec, entries, damaged)
+        return entries
+
+    def _scan(self, spec: FeatureSpec) -> tuple[dict[str, StoredFile], list[Path]]:
+        """What the index should say, and damaged files."""
         folder = self.root / spec.folder
-        known, entries = self.index(spec), {}
+        known, entries, damaged = self.index(spec), dict[str, StoredFile](), list[Path]()
         for path in sorted(folder.glob("[0-9a-f][0-9a-f]/*.h5")):
             try:
                 _, attributes = read_attributes(path)
             except TrackDamaged:
-                self.quarantine(spec, path)
+                damaged.append(path)
                 continue
             entry = _entry(attributes, path.relative_to(folder))
             same = known.get(entry.id)
             entries[entry.id] = same if same and same.source_sha256 == entry.source_sha256 else entry
+        return entries, damaged
+
+    def _settle(self, spec: FeatureSpec, entries: dict[str, StoredFile], damaged: list[Path]) -> None:
+        for path in damaged:
+            self.quarantine(spec, path)
         text = "".join(_line(entries[key]) for key in sorted(entries))
-        atomic_write(folder / MANIFEST, text.encode())
-        return entries
+        atomic_write(self.root / spec.folder / MANIFEST, text.encode())
 
     def clean(self) -> int:
         """Remove temporary files that killed writers on this machine left; returns how many.
@@ -246,6 +257,18 @@ def _entry(attributes: dict[str, Any], file: Path) -> StoredFile:
 def _line(entry: StoredFile) -> str:
     values = {name: getattr(entry, name) for name in StoredFile.__slots__}
     return json.dumps(values, sort_keys=True) + "\n"
+
+
+def _indexed(folder: Path) -> Iterator[tuple[StoredFile, bool]]:
+    """The index's lines, and whether their files are there."""
+    for line in _lines(folder / MANIFEST):
+        try:
+            entry = StoredFile(**json.loads(line))
+            there = (folder / entry.file).is_file()
+        except (ValueError, TypeError, RecursionError):
+            continue  # torn by a crash in the middle of an append; the file itself decides
+        if isinstance(entry.id, str):
+            yield entry, there
 
 
 def _ends_with_line(path: Path) -> bool:

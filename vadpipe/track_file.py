@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,19 @@ if TYPE_CHECKING:
     import h5py
 
 SCHEMA = "vadpipe.features/1"
-_READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError)
+_READ_ERRORS = (OSError, KeyError, ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "id": str,
+    "spec": str,
+    "fps": str,
+    "num_frames": int,
+    "duration_s": (float, int),
+    "vfr": bool,
+    "source_size": int,
+    "source_sha256": str,
+    "corrupt_packets": int,
+}
+_RATE = re.compile(r"[0-9]{1,400}(/[0-9]{1,400})?")
 
 
 class _PatientFile(io.FileIO):
@@ -125,6 +138,9 @@ def _attributes(file: h5py.File, path: Path) -> dict[str, Any]:
     values = {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
     if values.get("complete") is not True or values.get("schema") != SCHEMA:
         raise TrackDamaged(f"{path} is not a complete {SCHEMA} file")
+    for name, kind in _KINDS.items():  # the index and all readers rely on them
+        if not isinstance(values.get(name), kind):
+            raise TrackDamaged(f"{path} is damaged: its {name} is no {'text' if kind is str else 'number'}")
     return values
 
 
@@ -143,18 +159,30 @@ def read_attributes(path: Path) -> tuple[FeatureSpec, dict[str, Any]]:
 
 
 def whole_dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """Return the dataset ``name``, unread; ValueError where it claims more values than the file holds.
+    """Return the dataset ``name``, unread; ValueError where it claims more values than the file holds, or is elsewhere.
 
-    HDF5 makes up what is missing, so that reading a damaged or made-up file could ask for any amount of memory.
+    HDF5 makes up what is missing, so that reading a damaged or made-up file could ask for any amount of memory; and it
+    follows links and storage in other files, so that a made-up file could pass off any file here as features.
     """
     import h5py
 
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} is a link")
     found = file[name]
+    if isinstance(found, h5py.Dataset) and (found.is_virtual or found.external is not None):
+        raise ValueError(f"{name} is stored in other files")
     if not isinstance(found, h5py.Dataset) or found.dtype.hasobject:
         raise ValueError(f"{name} is no array of numbers")
     if found.nbytes > (there := min(found.id.get_storage_size(), file.id.get_filesize())):
         raise ValueError(f"{name} claims {found.nbytes} bytes, the file holds at most {there} of them")
     return found
+
+
+def _rate(text: str) -> Fraction:
+    """Frames per second as :func:`write_track` writes them; no exponent, which could ask for any amount of memory."""
+    if not _RATE.fullmatch(text):
+        raise ValueError(f"fps is no rate: {text[:40]!r}")
+    return Fraction(text)
 
 
 def has_sound(attributes: dict[str, Any]) -> bool:
@@ -176,7 +204,7 @@ def read_track(path: Path, spec: FeatureSpec, video_id: str) -> FeatureTrack:
         if attributes["id"] != video_id or FeatureSpec.from_mapping(json.loads(attributes["spec"])) != spec:
             raise TrackDamaged(f"{path} holds another id or specification than its name says")
         boundaries = (*pts.tolist(), attributes["duration_s"]) if attributes["vfr"] else ()
-        grid = TimeGrid(Fraction(attributes["fps"]), attributes["num_frames"], spec.frames_per_snippet, boundaries)
+        grid = TimeGrid(_rate(attributes["fps"]), attributes["num_frames"], spec.frames_per_snippet, boundaries)
         return FeatureTrack(
             data,
             grid,
@@ -212,7 +240,7 @@ def read_grid(path: Path, video_id: str) -> TimeGrid:
         if attributes["id"] != video_id:
             raise TrackDamaged(f"{path} holds another id than its name says")
         step = FeatureSpec.from_mapping(json.loads(attributes["spec"])).frames_per_snippet
-        return TimeGrid(Fraction(attributes["fps"]), attributes["num_frames"], step, boundaries)
+        return TimeGrid(_rate(attributes["fps"]), attributes["num_frames"], step, boundaries)
     except _READ_ERRORS as error:
         raise _read_error(path, error) from error
 

@@ -14,12 +14,15 @@ from pathlib import Path
 from vadpipe.errors import StoreError
 
 _TEMPORARY = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})\.(?P<pid>[0-9]{1,10})(-[0-9]+)?\.tmp")
-_NAME_CHARACTERS = 100
+_NAME_BYTES = 100
 
 
 def temporary_path(path: Path) -> Path:
     """Where this thread writes what will be ``path``: beside it, under a name that no other writer anywhere has."""
-    return path.with_name(f".{path.name[:_NAME_CHARACTERS]}.{_machine()}.{os.getpid()}-{threading.get_native_id()}.tmp")
+    name = path.name[:_NAME_BYTES]
+    while len(os.fsencode(name)) > _NAME_BYTES:  # file systems count bytes; a character must not be cut in two
+        name = name[:-1]
+    return path.with_name(f".{name}.{_machine()}.{os.getpid()}-{threading.get_native_id()}.tmp")
 
 
 def is_temporary(name: str) -> bool:

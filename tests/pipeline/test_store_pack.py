@@ -97,6 +97,44 @@ def test_a_half_written_shard_is_written_again(tmp_path: Path) -> None:
     assert (pack / "shard-00000.tar").read_bytes() == whole
 
 
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("place", ["data", "padding", "end"])
+def test_a_damaged_shard_is_written_again_and_never_blessed(tmp_path: Path, finished: bool, place: str) -> None:
+    store = filled(tmp_path / "s")
+    pack = packed(store, tmp_path / "p", 1)
+    listed, path = (pack / "pack.json").read_bytes(), pack / "shard-00001.tar"
+    whole = path.read_bytes()
+    at = {"data": whole.index(b"\x89HDF") + 3000, "padding": whole.index(b"\x89HDF") - 1, "end": len(whole) - 1}[place]
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    assert list(verify(pack).damaged)
+    if not finished:
+        (pack / "pack.json").unlink()
+    again = pack_store(store.root, files_to_pack(store.root), pack, shard_bytes=1)
+    assert (again.shards, again.kept) == (3, 2)
+    assert path.read_bytes() == whole
+    assert (pack / "pack.json").read_bytes() == listed
+    assert verify(pack).fine
+
+
+def test_the_list_of_a_finished_pack_is_never_changed(tmp_path: Path) -> None:
+    store = filled(tmp_path / "s")
+    pack = packed(store, tmp_path / "p", 1)
+    shards = {path: path.read_bytes() for path in pack.glob("*.tar")}
+    strange = (pack / "pack.json").read_text().replace('"files": 3', '"files": 3, "by": "me"')
+    (pack / "pack.json").write_text(strange)
+    (pack / "shard-00002.tar").unlink()
+    packed(store, pack, 1)
+    assert (pack / "pack.json").read_text() == strange
+    assert {path: path.read_bytes() for path in pack.glob("*.tar")} == shards
+    store.path(SPEC, "b").unlink()
+    with pytest.raises(UsageError, match="finished pack of other files"):
+        packed(store, pack, 1)
+    (pack / "pack.json").write_text("{")
+    with pytest.raises(StoreError, match="cannot be used"):
+        packed(store, pack, 1)
+    assert (pack / "pack.json").read_text() == "{"
+
+
 def test_other_files_do_not_get_into_a_finished_pack(tmp_path: Path) -> None:
     store = filled(tmp_path / "s")
     pack = packed(store, tmp_path / "p")

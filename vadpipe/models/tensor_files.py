@@ -33,11 +33,11 @@ def replace_files(tensors: Mapping[Path, bytes], description: Path, described: b
 
 def _settle(paths: Iterable[Path], description: Path) -> None:
     """Give next files that the description names their own names, and remove others, which nothing names."""
-    text = description.read_text(encoding="utf-8")
     try:
+        told = description.read_bytes()  # not decoded: a damaged one names no digest, and is replaced all the same
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
-                if hashlib.sha256(_next(path).read_bytes()).hexdigest() in text:
+                if hashlib.sha256(_next(path).read_bytes()).hexdigest().encode() in told:
                     os.replace(_next(path), path)  # noqa: PTH105  # the atomic step deserves its own name
                 else:
                     _next(path).unlink()

@@ -46,26 +46,42 @@ def member_of(root: Path, place: str) -> Member:
         return Member(place, os.fstat(handle.fileno()).st_size, digest)
 
 
-def write_shard(path: Path, root: Path, members: Sequence[Member]) -> None:
-    """Write a shard; it appears whole or not at all, and depends on the members alone.
+class _Digested:
+    """Counts and digests what is written, and hands it on where there is a target."""
+
+    def __init__(self, target: BinaryIO | None = None) -> None:
+        self.size, self._digest, self._target = 0, hashlib.sha256(), target
+
+    def write(self, content: bytes) -> None:
+        self.size += len(content)
+        self._digest.update(content)
+        if self._target is not None:
+            self._target.write(content)
+
+    def told(self) -> tuple[int, str]:
+        return self.size, self._digest.hexdigest()
+
+
+def describe_shard(root: Path, members: Sequence[Member]) -> tuple[int, str]:
+    """Bytes and digest of the shard that :func:`write_shard` would write; errors as there, of reading."""
+    out = _Digested()
+    _write(out, root, members)
+    return out.told()
+
+
+def write_shard(path: Path, root: Path, members: Sequence[Member]) -> tuple[int, str]:
+    """Write a shard; it appears whole or not at all, and depends on the members alone. Returns its bytes and digest.
 
     :class:`StoreError` where the disk refuses, or where a file is no longer what ``members`` says.
     """
     temporary = temporary_path(path)
     try:
         make_folder(path.parent)
-        with temporary.open("wb") as out:
-            index = _index(members)
-            out.write(_header(INDEX, len(index)) + index + _padding(len(index)))
-            for member in members:
-                out.write(_header(member.path, member.size))
-                with (root / member.path).open("rb") as handle:
-                    if not _copied(handle, out, member):
-                        raise StoreError(f"{root / member.path} changed while it was packed; pack again")
-                out.write(_padding(member.size))
-            out.write(_END)
-            out.flush()
-            os.fsync(out.fileno())
+        with temporary.open("wb") as file:
+            out = _Digested(file)
+            _write(out, root, members)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)  # noqa: PTH105  # the atomic step deserves its own name
         sync_folder(path.parent)
     except OSError as error:
@@ -74,6 +90,19 @@ def write_shard(path: Path, root: Path, members: Sequence[Member]) -> None:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+    return out.told()
+
+
+def _write(out: _Digested, root: Path, members: Sequence[Member]) -> None:
+    index = _index(members)
+    out.write(_header(INDEX, len(index)) + index + _padding(len(index)))
+    for member in members:
+        out.write(_header(member.path, member.size))
+        with (root / member.path).open("rb") as handle:
+            if not _copied(handle, out, member):
+                raise StoreError(f"{root / member.path} changed while it was packed; pack again")
+        out.write(_padding(member.size))
+    out.write(_END)
 
 
 class Shard:
@@ -169,7 +198,7 @@ def _header(name: str, size: int) -> bytes:
         raise StoreError(f"{name} does not fit into a tar header: {error}") from error
 
 
-def _copied(source: BinaryIO, target: BinaryIO | None, member: Member) -> bool:
+def _copied(source: BinaryIO, target: BinaryIO | _Digested | None, member: Member) -> bool:
     """Copy so many bytes; False where there are fewer, or others than the digest says. OSError of ``target``."""
     digest, left = hashlib.sha256(), member.size
     while left and (piece := source.read(min(left, _PIECE))):

@@ -1,27 +1,36 @@
 """``vadpipe store gc``: what may be removed from a store, and why; nothing else is ever touched.
 
 Garbage without being asked: temporary files of writers that ran here and are dead. When asked: temporary files that
-nobody has written to for days, quarantined files that lie there for days, and features that no run uses.
+nobody has written to for days, quarantined files that lie there for days, and features that no run uses. Links to
+folders may lead out of the store, to files of others: in a store they are named and not followed. In folders of runs
+they are followed to find heads, since what those were trained on is in use.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from vadpipe.errors import StoreError, UsageError
-from vadpipe.pipeline.store_files import places, spec_folders
+from vadpipe.pipeline.store_files import PART, SPEC_FOLDER, TRACK_NAME, entries, is_folder, spec_folders
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import MANIFEST
 from vadpipe.whole_file import disk_reason, is_leftover, is_temporary
 
 _DAY_S = 86400.0
 _HEAD = "vadpipe.head/"
+_QUARANTINE = "quarantine"
+_AT_WORK = "its writer is at work, or ran elsewhere; see --stale-days"
+_LINK = "a link to a folder: not followed; remove it yourself"
+_NOT_LISTED = "cannot be listed"
+_STRANGE = "no file of ours: it is not called like a track"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +78,14 @@ def find_garbage(request: GcRequest) -> GcPlan:
     """
     folders = spec_folders(request.root)
     plan = GcPlan()
-    for path in _temporaries(request):
+    for path in _temporaries(request, plan):
         if is_leftover(path.name) or _is_old(path, request.stale_days):
             _add(plan, path, "temporary")
         else:
-            plan.kept[path] = "its writer is at work, or ran elsewhere; see --stale-days"
+            plan.kept[path] = _AT_WORK
     if request.quarantine_days is not None:
         for folder in folders:
-            for path in sorted(folder.glob("quarantine/*")):
+            for path in _tracks(plan, folder, quarantine=True):
                 if _is_old(path, request.quarantine_days):
                     _add(plan, path, "quarantine")
     if request.unused:
@@ -99,7 +108,8 @@ def remove(plan: GcPlan) -> int:
         except OSError as error:
             raise StoreError(f"cannot remove {item.path}: {disk_reason(error)}") from error
     for folder in plan.folders:
-        for part in (*folder.iterdir(), folder):
+        parts = [folder / entry.name for entry in entries(folder) if _is_part(entry.name)]
+        for part in (*parts, folder):
             with contextlib.suppress(OSError):  # not empty: something in it is not ours
                 part.rmdir()
     return freed
@@ -111,14 +121,38 @@ def used_folders(runs: Sequence[Path]) -> set[str]:
     for run in runs:
         if not run.is_dir():
             raise UsageError(f"--runs {run}: no such folder")
-        heads = {path: specs for path in sorted(run.rglob("config.json")) if (specs := _specs(path))}
-        used |= {spec.folder for specs in heads.values() for spec in specs}
-        for state in sorted(run.rglob("state.safetensors")):
-            if state.parent / "config.json" not in heads:
-                raise UsageError(f"--unused: {state.parent} is an unfinished run; what it uses cannot be told")
+        for folder, names in _walk(run):
+            specs = _specs(folder / "config.json") if "config.json" in names else []
+            if "state.safetensors" in names and not specs:
+                raise UsageError(f"--unused: {folder} is an unfinished run; what it uses cannot be told")
+            used |= {spec.folder for spec in specs}
     if not used:
         raise UsageError("--unused: there is no trained head under --runs, so every feature would be unused")
     return used
+
+
+def _untold(error: OSError) -> NoReturn:
+    told = error.strerror or error
+    raise UsageError(f"--unused: {error.filename} cannot be read ({told}); what it uses cannot be told") from error
+
+
+def _walk(run: Path) -> Iterator[tuple[Path, list[str]]]:
+    """All folders below, through links too, each once, and their files; :class:`UsageError` for what cannot be read."""
+    seen = set[tuple[int, int]]()
+    for top, folders, names in os.walk(run, followlinks=True, onerror=_untold):
+        folder = Path(top)
+        try:
+            told = folder.stat()
+            for name in names:  # a link that leads nowhere now may be one to a run on a disk that is not mounted
+                if (folder / name).is_symlink():
+                    (folder / name).stat()
+        except OSError as error:
+            _untold(error)
+        if (told.st_dev, told.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((told.st_dev, told.st_ino))
+        yield folder, names
 
 
 def _specs(path: Path) -> list[FeatureSpec]:
@@ -132,11 +166,55 @@ def _specs(path: Path) -> list[FeatureSpec]:
         raise UsageError(f"--unused: {path} cannot be read ({error}); what it uses cannot be told") from error
 
 
-def _temporaries(request: GcRequest) -> Iterator[Path]:
-    root = request.root
-    found = [path for pattern in (".*.tmp", "*/.*.tmp", "*/*/.*.tmp") for path in root.glob(pattern)]
-    found += [path for run in request.runs for path in run.rglob(".*.tmp")]
-    yield from (path for path in sorted(set(found)) if is_temporary(path.name))
+def _temporaries(request: GcRequest, plan: GcPlan) -> list[Path]:
+    """Temporary files as deep as ours lie, and anywhere below the runs."""
+    root, found = request.root, set[Path]()
+    folders = [root, *_folders(plan, root)]
+    folders += [part for folder in folders[1:] if SPEC_FOLDER.fullmatch(folder.name) for part in _folders(plan, folder)]
+    for folder in folders:
+        found |= {folder / entry.name for entry in _listed(plan, folder)}
+    for run in request.runs:
+        for top, _, names in os.walk(run, onerror=lambda error: _unlisted(plan, Path(error.filename), error)):
+            found |= {Path(top, name) for name in names}
+    return sorted(path for path in found if is_temporary(path.name))
+
+
+def _unlisted(plan: GcPlan, path: Path, error: OSError) -> None:
+    plan.kept[path] = f"{_NOT_LISTED}: {error.strerror or error}"
+
+
+def _listed(plan: GcPlan, folder: Path) -> list[os.DirEntry[str]]:
+    return entries(folder, lambda path, error: _unlisted(plan, path, error))
+
+
+def _folders(plan: GcPlan, folder: Path) -> list[Path]:
+    """The folders in one; links to folders are kept."""
+    found = list[Path]()
+    for entry in _listed(plan, folder):
+        if not entry.is_symlink():
+            found += [folder / entry.name] if is_folder(entry) else []
+        elif is_folder(entry):
+            plan.kept[folder / entry.name] = _LINK
+    return found
+
+
+def _is_part(name: str) -> bool:
+    return name == _QUARANTINE or PART.fullmatch(name) is not None
+
+
+def _tracks(plan: GcPlan, folder: Path, *, quarantine: bool = False) -> Iterator[Path]:
+    """Tracks in the folder of one specification, or in its quarantine; nothing that is reached through a link."""
+    if folder.is_symlink():
+        plan.kept[folder] = _LINK
+        return
+    for part in _folders(plan, folder):
+        if _is_part(part.name) and (part.name == _QUARANTINE) is quarantine:
+            for entry in _listed(plan, part):
+                path = part / entry.name
+                if TRACK_NAME.fullmatch(entry.name):
+                    yield path
+                elif quarantine and not is_temporary(entry.name):
+                    plan.kept[path] = _STRANGE
 
 
 def _is_old(path: Path, days: float | None) -> bool:
@@ -162,12 +240,15 @@ def _add(plan: GcPlan, path: Path, kind: str) -> None:
 
 
 def _add_unused(plan: GcPlan, folder: Path) -> None:
-    if folder.is_symlink():
-        plan.kept[folder] = "a link; remove it yourself"
+    unsure = {path: reason for path, reason in plan.kept.items() if path == folder or folder in path.parents}
+    for path, reason in unsure.items():
+        if reason == _AT_WORK or reason.startswith(_NOT_LISTED):
+            plan.kept[folder] = f"no run uses it, but it may be worked at: {path.name} is kept"
+            return
+    for path in (*_tracks(plan, folder), *_tracks(plan, folder, quarantine=True)):
+        _add(plan, path, "unused")
+    if folder in plan.kept:  # a link
         return
-    for place in places(folder):
-        _add(plan, folder.parent / place, "unused")
-    for path in [folder / MANIFEST, *sorted(folder.glob("quarantine/*"))]:
-        if path.exists():
-            _add(plan, path, "unused")
+    if (folder / MANIFEST).exists():
+        _add(plan, folder / MANIFEST, "unused")
     plan.folders.append(folder)

@@ -6,16 +6,17 @@ same store gives the same bytes. A rerun keeps the shards that are there, so it 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vadpipe.errors import StoreError, TrackDamaged, UsageError
-from vadpipe.pipeline.pack_shard import SCHEMA, Member, Shard, member_of, write_shard
-from vadpipe.pipeline.store_files import check_file, places, spec_folders
+from vadpipe.pipeline.pack_shard import SCHEMA, Member, describe_shard, member_of, write_shard
+from vadpipe.pipeline.store_files import check_file, places, refuse, spec_folders
 from vadpipe.whole_file import atomic_write, disk_reason, is_leftover
 
 PACK = "pack.json"
@@ -48,17 +49,24 @@ class PackSummary:
 def files_to_pack(root: Path, only: Sequence[str] = ()) -> list[tuple[str, int]]:
     """Path below ``root`` and bytes of each track, sorted; ``only``: of the specifications with these folders.
 
-    :class:`UsageError` where there is nothing, or no such folder.
+    :class:`UsageError` where there is nothing, or no such folder; :class:`StoreError` where a folder cannot be listed.
     """
     folders = spec_folders(root)
     if unknown := sorted(set(only) - {folder.name for folder in folders}):
         there = ", ".join(folder.name for folder in folders) or "none"
         raise UsageError(f"--only {unknown[0]}: no such folder in {root}; there are: {there}")
     chosen = [folder for folder in folders if not only or folder.name in only]
-    found = [(place, (root / place).stat().st_size) for folder in chosen for place in places(folder)]
+    found = [(place, _bytes(root / place)) for folder in chosen for place in places(folder)]
     if not found:
         raise UsageError(f"{root} holds no features; run vadpipe extract first")
     return found
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:  # gone since it was listed, too: whoever removes features should not do so now
+        refuse(path, error)
 
 
 def pack_store(
@@ -75,18 +83,27 @@ def pack_store(
     check
         Raises :class:`vadpipe.errors.TrackDamaged` for a file that is to be left out.
 
-    :class:`UsageError` where ``out`` holds another finished pack, :class:`StoreError` where a disk refuses.
+    Shards that are there already are compared whole with what they have to be; damaged ones are written again. The
+    ``pack.json`` of a finished pack is never changed.
+
+    :class:`UsageError` where ``out`` holds another finished pack, :class:`StoreError` where a disk refuses or where
+    ``pack.json`` is damaged.
     """
     if out.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"--out {out} is inside the store; pack into a folder of its own")
     _clean(out)
     summary, shards = PackSummary(), list[ShardFile]()
+    finished = {shard.name: shard for shard in _listed(out)} if (out / PACK).exists() else None
     for number, group in enumerate(_groups(files, shard_bytes)):
         members = [made for place, _ in group if (made := _member(root, place, check, summary, on_file))]
         if members:
-            shards.append(_shard(out / f"shard-{number:05}.tar", root, members, summary))
+            shards.append(_shard(out / f"shard-{number:05}.tar", root, members, finished, summary))
     if strange := sorted({path.name for path in out.glob("shard-*.tar")} - {shard.name for shard in shards}):
         raise UsageError(f"{out} holds shards that are not of this pack: {', '.join(strange[:5])}; remove them")
+    if finished is not None:
+        if set(finished) != {shard.name for shard in shards}:
+            raise _another(out)
+        return summary
     content = {"schema": SCHEMA, "files": summary.files, "bytes": summary.bytes}
     listed = [{name: getattr(shard, name) for name in ShardFile.__slots__} for shard in shards]
     atomic_write(out / PACK, (json.dumps({**content, "shards": listed}, indent=1) + "\n").encode())
@@ -95,6 +112,16 @@ def pack_store(
 
 def read_pack(folder: Path) -> tuple[ShardFile, ...]:
     """The shards of a finished pack; :class:`StoreError` where it is unfinished, damaged or lacks one."""
+    shards = _listed(folder)
+    if missing := [shard.name for shard in shards if not (folder / shard.name).is_file()]:
+        raise StoreError(
+            f"{folder} lacks {', '.join(missing[:5])} ({len(missing)} of {len(shards)} shards); fetch them"
+        )
+    return shards
+
+
+def _listed(folder: Path) -> tuple[ShardFile, ...]:
+    """The shards that ``pack.json`` lists; errors as of :func:`read_pack`."""
     path = folder / PACK
     try:
         with path.open("rb") as file:
@@ -111,10 +138,6 @@ def read_pack(folder: Path) -> tuple[ShardFile, ...]:
         raise StoreError(f"cannot read {path}: {disk_reason(error)}") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise StoreError(f"{path} cannot be used ({error}); fetch it again") from error
-    if missing := [shard.name for shard in shards if not (folder / shard.name).is_file()]:
-        raise StoreError(
-            f"{folder} lacks {', '.join(missing[:5])} ({len(missing)} of {len(shards)} shards); fetch them"
-        )
     return shards
 
 
@@ -162,27 +185,49 @@ def _member(
     return member
 
 
-def _shard(path: Path, root: Path, members: Sequence[Member], summary: PackSummary) -> ShardFile:
-    """Keep the shard that is there, or write it."""
+def _shard(
+    path: Path, root: Path, members: Sequence[Member], finished: Mapping[str, ShardFile] | None, summary: PackSummary
+) -> ShardFile:
+    """Keep the shard that is there if each of its bytes is right, or write it.
+
+    finished
+        What ``pack.json`` lists, name -> shard; None where there is none yet.
+    """
     summary.shards += 1
-    if _holds(path, members):
+    if finished is None and not path.exists():
+        size, digest = write_shard(path, root, members)
+        return ShardFile(path.name, size, len(members), digest)
+    made = ShardFile(path.name, *_described(root, members))
+    if finished is not None and finished.get(path.name) != made:
+        raise _another(path.parent)
+    if _digest(path) == made.sha256:
         summary.kept += 1
-    elif (path.parent / PACK).exists():
-        raise UsageError(f"{path.parent} holds a finished pack of other files; give another --out")
     else:
         write_shard(path, root, members)
-    with Shard(path) as shard:
-        return ShardFile(path.name, path.stat().st_size, len(members), shard.sha256())
+    return made
 
 
-def _holds(path: Path, members: Sequence[Member]) -> bool:
-    if not path.is_file():
-        return False
+def _described(root: Path, members: Sequence[Member]) -> tuple[int, int, str]:
     try:
-        with Shard(path) as shard:
-            return shard.members == tuple(members)
-    except StoreError:
-        return False
+        size, digest = describe_shard(root, members)
+    except OSError as error:
+        raise StoreError(f"cannot read {root}: {error.strerror or error}") from error
+    return size, len(members), digest
+
+
+def _digest(path: Path) -> str:
+    """Digest of a whole file; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        refuse(path, error)
+
+
+def _another(out: Path) -> UsageError:
+    return UsageError(f"{out} holds a finished pack of other files; give another --out")
 
 
 def _clean(out: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vadpipe.errors import StoreError
-from vadpipe.pipeline.store_files import places
+from vadpipe.pipeline.store_files import entries, is_folder, places
 from vadpipe.spec import FeatureSpec
 from vadpipe.track_file import read_attributes
 from vadpipe.whole_file import is_temporary
@@ -41,7 +41,10 @@ class SpecStats:
 
 
 def stats_of(folder: Path, on_file: Callable[[str], None] = lambda _: None) -> SpecStats:
-    """Count what lies in the folder of one specification; the data is not read."""
+    """Count what lies in the folder of one specification; the data is not read.
+
+    :class:`StoreError` where a folder cannot be listed.
+    """
     stats = SpecStats(folder.name)
     for place in places(folder):
         path = folder.parent / place
@@ -51,8 +54,10 @@ def stats_of(folder: Path, on_file: Callable[[str], None] = lambda _: None) -> S
         except (OSError, StoreError, KeyError, TypeError, ValueError):
             stats.unreadable += 1
         on_file(place)
-    stats.quarantined = sum(path.is_file() for path in folder.glob("quarantine/*"))
-    stats.temporary = sum(is_temporary(path.name) for path in folder.glob("**/.*.tmp"))
+    stats.quarantined = sum(entry.is_file(follow_symlinks=False) for entry in entries(folder / "quarantine"))
+    within = entries(folder)
+    below = [entry for part in within if is_folder(part) for entry in entries(folder / part.name)]
+    stats.temporary = sum(is_temporary(entry.name) for entry in (*within, *below))
     return stats
 
 
