@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -38,6 +40,19 @@ def _block(image: UInt8Array, bit: int) -> UInt8Array:
     return image[rows, column * width // SIDE : (column + 1) * width // SIDE]
 
 
+@contextmanager
+def usual_priority() -> Iterator[None]:
+    """Give this process its priority back: SVT-AV1, run by root, makes it a real-time one, and so all that it starts
+    afterwards; a browser among these can then stop the whole machine.
+    """
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, priority)
+
+
+@usual_priority()
 def write(
     path: Path,
     frames: int = 50,

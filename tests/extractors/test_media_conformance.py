@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -329,3 +330,9 @@ def test_a_file_that_ends_early(decoder: str, share: float, missing: int, tmp_pa
     assert [read(row.image) for row in rows] == [0, 16, 32, 48, 64, 80, 96][: len(rows)]
     assert 100 - 2 * missing <= report.clip.num_frames < 100
     assert "ends early" in report.warnings[0]
+
+
+def test_an_encoder_does_not_change_the_priority_of_the_tests(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    write(tmp_path / "a.mp4", frames=2, codec="libsvtav1")
+    assert os.sched_getscheduler(0) == before
