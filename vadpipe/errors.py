@@ -10,7 +10,8 @@
     │   ├── VideoUnreadable     empty, not a video, no video stream, truncated, too damaged
     │   ├── VideoTooLarge       over the caps on width x height or duration
     │   ├── DecoderTimeout      the decoder made no progress within its limit and was killed
-    │   └── DecoderCrashed      the decoder process died (signal, memory limit)
+    │   ├── DecoderCrashed      the decoder process died (signal, memory limit)
+    │   └── VideoQuarantined    the process that worked on it died in each attempt; it is passed over
     ├── StoreError              the feature store cannot be written or read
     │   ├── TrackMissing        nothing stored under this id and specification
     │   └── TrackDamaged        a stored file fails its check; it goes to quarantine
@@ -24,11 +25,32 @@ Only ``cli.py`` turns these into text and an exit code. Anything else that escap
 
 from __future__ import annotations
 
+from vadpipe.redact import redacted
+
 
 class VadpipeError(Exception):
-    """Base of all expected failures; ``str(error)`` is one message for a person."""
+    """Base of all expected failures; ``str(error)`` is one message for a person.
+
+    It holds no secret of an address, whoever repeats it and wherever it goes: :func:`vadpipe.redact.redacted`.
+    """
 
     exit_code = 1
+
+    def __init__(self, *said: object) -> None:
+        super().__init__(*(redacted(part) if isinstance(part, str) else part for part in said))
+
+
+def one_line(text: str, most: int = 1000) -> str:
+    r"""``text`` on one line of at most ``most`` characters, fit for any terminal: the middle goes, the ends stay.
+
+    Line breaks are spaces; what is not printable (file names may hold anything) stands as its escape, as in ``\x1b``.
+    """
+    plain = " ".join(text.split("\n")).strip()
+    plain = "".join(char if char.isprintable() else repr(char)[1:-1] for char in plain[: 8 * most])
+    if len(plain) <= most:
+        return plain
+    half = (most - 3) // 2
+    return f"{plain[:half]} … {plain[len(plain) - half :]}"
 
 
 class UsageError(VadpipeError):
@@ -46,7 +68,10 @@ class UnknownVideos(DataError):
 
 
 class VideoError(VadpipeError):
-    """One video cannot be processed; other videos of the run are not affected."""
+    """One video cannot be processed; other videos of the run are not affected. Its reason is one short, plain line."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(one_line(reason))
 
 
 class VideoUnreadable(VideoError):
@@ -63,6 +88,10 @@ class DecoderTimeout(VideoError):
 
 class DecoderCrashed(VideoError):
     """The decoder process died: a signal, or its memory limit."""
+
+
+class VideoQuarantined(VideoError):
+    """In each of several attempts the process that worked on the video died; it is passed over until it changes."""
 
 
 class StoreError(VadpipeError):

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
+import socket
+import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
@@ -60,20 +65,65 @@ class FakeSource:
                 raise ZeroDivisionError("a bug in the decoder module")
             case "grows":
                 self._side *= 8
+            case "dribbles":  # signs of life for ever, and never a frame
+                while True:
+                    time.sleep(0.05)
+                    self._job.beat()
+            case "burns":
+                while True:
+                    self._job.beat()
+            case "talks":  # in a line that does not end
+                while True:
+                    os.write(int(sys.argv[1]), b"x" * 65536)
+            case "curious":
+                self.tally.warnings += [f"{what}: {_tried(action)}" for what, action in _CURIOSITIES.items()]
             case "chatter":
                 os.write(1, b'{"t":"done"}\n' * 20000)
                 os.write(2, b"x" * 60000)
+
+
+def _tried(action: Callable[[], object]) -> str:
+    try:
+        return str(action())
+    except OSError as error:
+        return type(error).__name__
+
+
+def _thread() -> str:
+    done: list[str] = []
+    thread = threading.Thread(target=done.append, args=("runs",))
+    thread.start()
+    thread.join()
+    return done[0]
+
+
+_CURIOSITIES: dict[str, Callable[[], object]] = {
+    "sibling": lambda: Path(os.environ["LC_SIBLING"]).read_text(),
+    "folder": lambda: list(Path(os.environ["LC_SIBLING"]).parent.iterdir()),
+    "write": lambda: Path(os.environ["LC_SIBLING"]).with_name("new").write_text("x"),
+    "parent": lambda: Path(f"/proc/{os.getppid()}/environ").read_bytes(),
+    "tcp": lambda: socket.create_connection(("127.0.0.1", int(os.environ["LC_PORT"]))),
+    "udp": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+    "program": lambda: subprocess.run(["/bin/true"], check=False),
+    "fork": os.fork,
+    "signal": lambda: os.kill(os.getppid(), 0),
+    "thread": _thread,
+    "environment": lambda: " ".join(sorted(os.environ)),
+    "folder it runs in": os.getcwd,
+    "descriptors": lambda: len(list(Path("/proc/self/fd").iterdir())),
+    "limits": lambda: [
+        resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)
+    ],
+}
 
 
 def open_source(job: Job) -> FakeSource:
     if job.path.stem == "refused":
         raise VideoUnreadable("refused with a clear message")
     if job.path.stem == "first-pass":  # a long one, that shows signs of life
-        job.path.with_suffix(".begun").touch()
         for _ in range(40):
             time.sleep(0.25)
             job.beat()
-        job.path.with_suffix(".finished").touch()
     if job.path.stem == "garbage":
         os.write(int(sys.argv[1]), b"this is no message\n")
     return FakeSource(job)

@@ -29,6 +29,9 @@ class InProcess:
 
     def beat(self) -> None: ...
 
+    def allow(self, seconds: float) -> None:
+        """More time, for both sides."""
+
     def send(self, **message: Any) -> None:
         self._messages.append(message)
 

@@ -12,7 +12,7 @@ import pytest
 from tests.extractors.painted_videos import damage, read, write
 from tests.extractors.weights_server import serving
 from vadpipe.errors import UsageError, VideoUnreadable
-from vadpipe.extractors import decoders, media
+from vadpipe.extractors import decoders, media, video_file
 from vadpipe.extractors.decode_process import DecodeProcess
 from vadpipe.extractors.media import FrameRow, Limits, Request, View
 
@@ -104,7 +104,10 @@ def test_a_real_child(decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "head", [b"#EXTM3U\n", b"ffconcat version 1.0\n", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"GIF89a\x01\0\x01\0", b"G"]
 )
-def test_playlists_and_pictures_are_not_opened(head: bytes, decoder: str, tmp_path: Path) -> None:
+def test_playlists_and_pictures_are_not_opened(
+    head: bytes, decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_file, "names_other_files", lambda _start: False)  # the guard before this one
     path = tmp_path / "a.mp4"
     path.write_bytes(head + b"\xff" * 2000)
     with pytest.raises(VideoUnreadable, match="container format is not opened"):
@@ -137,8 +140,11 @@ MPD = """<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:prof
 
 @pytest.mark.parametrize("decoder", ["torchcodec"])
 @pytest.mark.parametrize("head", ["<!--skip \xe9-->", "<!--ftyp \xe9-->", "<!--moof \xe9-->", "G\xe9"])
-def test_a_playlist_that_looks_like_a_video_opens_no_network(head: str, decoder: str, tmp_path: Path) -> None:
+def test_a_playlist_that_looks_like_a_video_opens_no_network(
+    head: str, decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first bytes are let through, it is no plain text, and FFmpeg knows a playlist by what follows."""
+    monkeypatch.setattr(video_file, "names_other_files", lambda _start: False)  # the guard before this one
     asked: list[str] = []
     path = tmp_path / "a.mp4"
     with serving(b"", asked=asked) as url:
@@ -149,7 +155,7 @@ def test_a_playlist_that_looks_like_a_video_opens_no_network(head: str, decoder:
         with pytest.raises(VideoUnreadable, match="not a readable video"):
             media.probe(path, decoder=decoder)
         assert asked == []
-        with urlopen(url):  # so much for the server
+        with urlopen(url, timeout=10):  # so much for the server
             assert asked == ["/file.pt"]
 
 

@@ -18,6 +18,7 @@ from tests.extractors import painted_videos
 from tests.pipeline.mean_colour import MeanColour
 from vadpipe.errors import DecoderCrashed, UsageError, VadpipeError, VideoUnreadable
 from vadpipe.extractors import decoders, media, video_file
+from vadpipe.extractors.decode_process import DecodeProcess
 from vadpipe.extractors.decoders import DECODERS, Decoder
 from vadpipe.extractors.weights import default_weights
 from vadpipe.pipeline import demo, extract_assemble, extract_readers, extract_run
@@ -69,10 +70,10 @@ def test_a_video_that_goes_before_it_is_opened_costs_itself(
 ) -> None:
     true_check = video_file.check_file
 
-    def check_file(path: Path) -> None:
+    def check_file(path: Path) -> int:
         if path == videos["b"]:
             path.unlink()
-        true_check(path)
+        return true_check(path)
 
     monkeypatch.setattr(media, "check_file", check_file)
     summary = extract(videos, FeatureStore(tmp_path / "store"), [MeanColour()], OPTIONS)
@@ -148,15 +149,25 @@ def test_an_error_does_not_wait_for_a_first_pass(tmp_path: Path, monkeypatch: py
     slow, other = tmp_path / "first-pass.mp4", tmp_path / "other.mp4"
     for path in (slow, other):
         path.write_bytes(b"\0 no video")
+    heard: list[str] = []  # from the slow one's decoder, which can write nowhere else
+    parse = DecodeProcess._parse
+
+    def hear(process: DecodeProcess, line: bytes) -> dict[str, Any]:
+        message = parse(process, line)
+        if process._path == str(slow):
+            heard.append(message["t"])
+        return message
+
+    monkeypatch.setattr(DecodeProcess, "_parse", hear)
 
     def fail() -> None:
-        while not slow.with_suffix(".begun").exists():
+        while "beat" not in heard:
             time.sleep(0.01)
         raise FloatingPointError("broken")
 
     with pytest.raises(FloatingPointError, match="broken"):
         list(extract_tracks([slow, other], [Doing(fail)], ExtractOptions(decoder="fake", jobs=2)))
-    assert not slow.with_suffix(".finished").exists()
+    assert set(heard) == {"beat"}  # and not what it found out in its first pass
 
 
 def test_a_reader_that_is_killed_before_it_begins_ends(videos: dict[str, Path]) -> None:

@@ -15,6 +15,7 @@ _BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"moof
 _IN_MOOV = frozenset({b"mvhd", b"cmov", b"rmra", b"trak", b"iods", b"udta"})
 # brands of ISO files that hold still pictures or sound alone
 _NO_VIDEO = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"crx ", b"M4A ", b"M4B ", b"M4P "})
+_PLAYLISTS = (b"#extm3u", b"<mpd", b"c=in ip", b"<smoothstreamingmedia", b"<compositionplaylist", b"ffconcat version")
 _OGG_VIDEO = (b"\x80theora", b"OVP80", b"BBCD\x00")
 
 
@@ -47,6 +48,16 @@ def begins_as_video(start: bytes, size_bytes: int = 0) -> bool:
     if start.startswith(b"OggS"):
         return any(mark in start for mark in _OGG_VIDEO)  # every stream's first page comes before all else
     return _is_transport_stream(start)
+
+
+def names_other_files(start: bytes) -> bool:
+    """True where a demuxer could take a file for a playlist, or for a description of streams elsewhere.
+
+    Those formats (HLS, DASH, SDP, Smooth Streaming, IMF, concat) are text, which FFmpeg looks for up to the first zero
+    byte, behind whatever bytes a file begins with. Every container of video has a zero byte long before.
+    """
+    text = start.partition(b"\0")[0].lower()
+    return any(mark in text for mark in _PLAYLISTS) or text.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"ffconcat")
 
 
 def _is_box(start: bytes, size_bytes: int) -> bool:

@@ -11,13 +11,15 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vadpipe.errors import UsageError, VideoError, VideoUnreadable
-from vadpipe.extractors.decode_child_link import Link, die_with_parent, limit_memory
+from vadpipe.extractors.confinement import confine
+from vadpipe.extractors.decode_child_link import Link, die_with_parent, limit_child, limit_files
 from vadpipe.extractors.decode_link import decode
 from vadpipe.extractors.decode_views import Cutter, Sampler, picture_bytes, wanted_frames
 from vadpipe.extractors.decoders import Facts, Job, Picture, Sound, Source, open_source
@@ -124,10 +126,12 @@ def serve(link: Link, request: dict[str, Any]) -> None:
         max_pixels=request["max_pixels"],
         max_duration_s=request["max_duration_s"],
         beat=link.beat,
+        max_frames=request["max_frames"],
     )
     source = open_source(request["module"], job)
     check_damage(source, request)
     head = head_of(source.facts, request, size_bytes, sha256)
+    link.allow(request["allowed_s"] + source.facts.num_frames)
     link.send(**head)
     if request["probe"]:
         return
@@ -145,18 +149,26 @@ def serve(link: Link, request: dict[str, Any]) -> None:
     )
 
 
-def main(fds: Sequence[str], answer: Callable[[Link, dict[str, Any]], None] = serve) -> None:
+def main(
+    fds: Sequence[str],
+    answer: Callable[[Link, dict[str, Any]], None] = serve,
+    module_of: Callable[[dict[str, Any]], str] = lambda request: str(request["module"]),
+) -> None:
     """Answer one request and end the process, without the libraries' own clean-up (decord's may crash).
 
-    ``fds`` are the descriptors that the command line names: control, memory, life.
+    ``fds`` are the descriptors that the command line names: control, memory, life. ``module_of`` tells what to import
+    before everything is given up that reading one file does not need.
     """
     control_fd, memory_fd, life_fd = map(int, fds)
     die_with_parent(life_fd)
     link = Link(control_fd, memory_fd)
     request = decode(link.wait_line())
     link.set_alarm(request["stall_s"])
-    limit_memory(request["memory_bytes"])
+    limit_child(request["memory_bytes"], request["allowed_s"])
     try:
+        import_module(module_of(request))
+        limit_files(request.get("file_bytes", 0))
+        confine([Path(request["path"])], [Path(name) for name in request.get("written", ())])
         answer(link, request)
     except (VideoError, UsageError) as error:
         link.send(t="error", kind=type(error).__name__, text=str(error))

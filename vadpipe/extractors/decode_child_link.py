@@ -9,6 +9,7 @@ again at every sign of progress and is off while the child waits for its parent.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import resource
 import select
@@ -20,6 +21,9 @@ from numpy.typing import NDArray
 
 from vadpipe.errors import VideoUnreadable
 from vadpipe.extractors.decode_link import Ring, encode
+
+_MOST_OPEN_FILES = 256
+_CPU_SHARE = 6  # threads: encoders have four, some decoders two
 
 
 class Link:
@@ -39,6 +43,10 @@ class Link:
         self._alarm_s = stall_s + 1.0
         self._beat_s = min(1.0, stall_s / 4)
         self._arm()
+
+    def allow(self, allowed_s: float) -> None:
+        """Let this process work for ``allowed_s`` in all; where there is a parent, its clock runs out first."""
+        _limit_cpu(allowed_s)
 
     def beat(self) -> None:
         """Say that there is progress; cheap enough for every packet."""
@@ -103,12 +111,32 @@ class Link:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def limit_memory(memory_bytes: int) -> None:
-    """Cap the address space, leave no core file."""
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    soft = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def limit_child(memory_bytes: int, allowed_s: float) -> None:
+    """Cap the address space, processor time and open files, leave no core file.
+
+    Processes are not capped here: the system counts all of a user's, and not those of root.
+    """
+    _limit(resource.RLIMIT_AS, memory_bytes)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, _MOST_OPEN_FILES)
+    _limit_cpu(allowed_s)
+
+
+def limit_files(file_bytes: int) -> None:
+    """Cap the size of what is written (0: nothing can be), which does not hold for pipes and shared memory."""
+    _limit(resource.RLIMIT_FSIZE, file_bytes)
+
+
+def _limit(kind: int, value: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    most = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (most, most))
+
+
+def _limit_cpu(allowed_s: float) -> None:
+    """Processor time for ``allowed_s`` of work in all; it grows once the frames are counted."""
+    most, hard = math.ceil(_CPU_SHARE * allowed_s) + 1, resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def die_with_parent(life_fd: int) -> None:

@@ -15,6 +15,11 @@ from vadpipe import errors
 from vadpipe.extractors.decode_link import Ring, anonymous_file, decode, encode, slots_for
 
 _STDERR_TAIL = 4096
+_LAST_WORDS = 300
+_MOST_MESSAGE_BYTES = 256 * 1024**2
+_ENVIRONMENT = frozenset({"HOME", "LANG", "LANGUAGE", "PATH", "TMPDIR", "TZ"})
+_PREFIXES = ("LC_", "LD_", "PYTHON")
+"""What a child is given of the environment, besides what begins in these ways: nothing that could be a secret."""
 _ERROR_KINDS = {
     kind.__name__: kind
     for kind in (errors.UsageError, errors.VideoUnreadable, errors.VideoTooLarge, errors.DecoderCrashed)
@@ -32,7 +37,9 @@ class DecodeProcess:
         self._path = request["path"]
         self._stall_s = float(request["stall_s"])
         self._memory_bytes = int(request["memory_bytes"])
+        self._allowed_s = self._left_s = float(request["allowed_s"])
         self._buffer = bytearray()
+        self._searched = 0
         self._chatter = b""
         self._ring: Ring | None = None
         self._fds: set[int] = set()
@@ -42,7 +49,7 @@ class DecodeProcess:
     def receive(self) -> dict[str, Any]:
         """The child's next message, signs of life left out.
 
-        The clock runs only while this method waits, so a slow consumer is never taken for a stalled child. Errors: the
+        Both clocks run only while this method waits, so a slow consumer is never taken for a stalled child. Errors: the
         one that the child reports; :class:`vadpipe.errors.DecoderTimeout`; :class:`vadpipe.errors.DecoderCrashed`.
         """
         deadline = time.monotonic() + self._stall_s
@@ -53,12 +60,18 @@ class DecodeProcess:
                 if message["t"] != "beat":
                     return message
                 deadline = time.monotonic() + self._stall_s
-            elif not self._pump(deadline - time.monotonic()):
+                continue
+            began = time.monotonic()
+            came = self._pump(min(deadline - began, self._left_s))
+            self._left_s -= time.monotonic() - began
+            if not came:
                 self.close()
-                raise errors.DecoderTimeout(
-                    f"{self._path}: the decoder made no progress for {self._stall_s:g} s and was killed. "
-                    "Check the file, try another decoder, or wait longer: --limit stall_s=SECONDS."
-                )
+                raise self._too_slow() if self._left_s <= 0 else self._stalled()
+
+    def allow(self, seconds: float) -> None:
+        """Let the child take so much longer in all."""
+        self._allowed_s += seconds
+        self._left_s += seconds
 
     def open_ring(self, slot_bytes: int, queue_slots: int) -> Ring:
         """Size the shared memory and let the child begin."""
@@ -104,17 +117,7 @@ class DecodeProcess:
         os.set_blocking(stderr_child, False)
         given = (control_child, self._memory, life_child)
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, *map(str, given)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr_child,
-                bufsize=0,
-                pass_fds=given,
-                start_new_session=True,
-                # A BLAS thread pool costs start-up time and address space, and nothing here multiplies matrices.
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            )
+            process = self._spawn(module, stderr_child, given)
         except OSError:
             while self._fds:
                 os.close(self._fds.pop())
@@ -123,6 +126,23 @@ class DecodeProcess:
             os.close(fd)
             self._fds.discard(fd)
         return process
+
+    def _spawn(self, module: str, stderr: int, given: tuple[int, ...]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(**self._start_options(module, stderr, given))
+
+    @staticmethod
+    def _start_options(module: str, stderr: int, given: tuple[int, ...]) -> dict[str, Any]:
+        return {
+            "args": [sys.executable, "-P", "-m", module, *map(str, given)],
+            "stdin": subprocess.PIPE,
+            "stdout": subprocess.DEVNULL,
+            "stderr": stderr,
+            "bufsize": 0,
+            "pass_fds": given,
+            "start_new_session": True,
+            "cwd": "/",  # no relative name means anything there
+            "env": _environment(),
+        }
 
     def _own(self, fd: int) -> int:
         self._fds.add(fd)
@@ -136,19 +156,24 @@ class DecodeProcess:
                 data = data[self._process.stdin.write(data) or 0 :]
 
     def _take_line(self) -> bytes | None:
-        end = self._buffer.find(b"\n")
+        end = self._buffer.find(b"\n", self._searched)
         if end < 0:
+            self._searched = len(self._buffer)
+            if self._searched > _MOST_MESSAGE_BYTES:
+                self.close()
+                raise errors.DecoderCrashed(f"{self._path}: the decoder sent a message that does not end.")
             return None
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
+        self._searched = 0
         return line
 
     def _parse(self, line: bytes) -> dict[str, Any]:
         try:
             message = decode(line)
             kind = message["t"]
-            error = _ERROR_KINDS[message["kind"]](message["text"]) if kind == "error" else None
-        except (ValueError, KeyError) as damage:
+            error = _ERROR_KINDS[message["kind"]](errors.one_line(str(message["text"]))) if kind == "error" else None
+        except (ValueError, KeyError, TypeError, RecursionError) as damage:
             raise errors.DecoderCrashed(
                 f"{self._path}: the decoder sent a damaged message ({line[:80]!r})."
             ) from damage
@@ -192,13 +217,41 @@ class DecodeProcess:
         said = self._chatter.decode(errors="replace").strip()
         if code == -signal.SIGALRM:
             return errors.DecoderTimeout(f"{self._path}: the decoder made no progress and was stopped by its alarm.")
+        if code == -signal.SIGXCPU:
+            return self._too_slow()
         if code is None:
             how = "closed its connection without an answer"
         else:
             how = f"ended with exit code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
         memory = f" (out of memory, limit {self._memory_bytes / 1024**3:.1f} GiB)" if _about_memory(said) else ""
-        last = f" Its last words: {said}" if said else ""
-        return errors.DecoderCrashed(f"{self._path}: the decoder {how}{memory}. Try another decoder.{last}")
+        words = said.splitlines()[-1].strip()[-_LAST_WORDS:] if said else ""
+        last = f" Its last words: {words}" if words else ""
+        death = errors.DecoderCrashed(f"{self._path}: the decoder {how}{memory}. Try another decoder.{last}")
+        if said != words:
+            death.add_note(said)  # a traceback of ours shows all that it said
+        return death
+
+    def _stalled(self) -> errors.DecoderTimeout:
+        return errors.DecoderTimeout(
+            f"{self._path}: the decoder made no progress for {self._stall_s:g} s and was killed. "
+            "Check the file, try another decoder, or wait longer: --limit stall_s=SECONDS."
+        )
+
+    def _too_slow(self) -> errors.DecoderTimeout:
+        return errors.DecoderTimeout(
+            f"{self._path}: the decoder was not done after {self._allowed_s:.1f} s, as its size and frames allow, and "
+            "was killed. Check the file, try another decoder, or wait longer: --limit wall_s=SECONDS."
+        )
+
+
+def _environment() -> dict[str, str]:
+    """The child's: :data:`_ENVIRONMENT`, with names of folders that do not depend on where it runs."""
+    kept = {name: text for name, text in os.environ.items() if name in _ENVIRONMENT or name.startswith(_PREFIXES)}
+    for name in ("PYTHONPATH", "LD_LIBRARY_PATH"):
+        if name in kept:
+            kept[name] = os.pathsep.join(map(os.path.abspath, kept[name].split(os.pathsep)))
+    # A BLAS thread pool costs start-up time and address space, and nothing here multiplies matrices.
+    return {**kept, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _signal_name(number: int) -> str:

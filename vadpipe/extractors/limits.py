@@ -8,8 +8,12 @@ from dataclasses import dataclass, fields
 
 from vadpipe.errors import UsageError
 
-_LARGEST = {"stall_s": 1e6}  # a longer wait in milliseconds is more than a poll takes
+_LARGEST = {"stall_s": 1e6, "wall_s": 1e8}  # a longer wait in milliseconds is more than a poll takes
 _LARGEST_OF_ALL = 1e15
+_READING_HZ = 10e6
+"""Bytes that are read in a second at least: digest, index and decoding are three passes at 30 MB/s."""
+_FRAMES_HZ = 25.0
+"""Frames that are decoded in a second at least, beyond ``wall_s``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +22,12 @@ class Limits:
 
     stall_s
         Seconds without a sign of progress after which the decoder is killed.
+    wall_s
+        Seconds for which the decoder may be waited for in all, progress or not: see :meth:`Limits.allowed_s`.
     memory_bytes
         Address space of the decoder process.
-    max_pixels, max_duration_s
-        Width x height of a frame; length in seconds.
+    max_pixels, max_duration_s, max_frames
+        Width x height of a frame; length in seconds; frames (packets) of a video.
     queue_slots
         Frames (or pieces of sound) that may wait for the consumer.
     max_corrupt_share
@@ -29,16 +35,25 @@ class Limits:
     """
 
     stall_s: float = 60.0
+    wall_s: float = 3600.0
     memory_bytes: int = 6 * 1024**3
     max_pixels: int = 7680 * 4320
     max_duration_s: float = 48 * 3600.0
+    max_frames: int = 20_000_000
     queue_slots: int = 32
     max_corrupt_share: float = 0.10
 
     def __post_init__(self) -> None:
-        numbers = (self.stall_s, self.memory_bytes, self.max_pixels, self.max_duration_s, self.queue_slots)
-        if not all(number > 0 for number in numbers) or not 0 < self.max_corrupt_share <= 1:
+        if not all(getattr(self, field.name) > 0 for field in fields(self)) or self.max_corrupt_share > 1:
             raise ValueError(f"limits must be positive, max_corrupt_share in (0, 1]: got {self}")
+
+    def allowed_s(self, size_bytes: int, num_frames: int = 0) -> float:
+        """Seconds that a file of this size may take in all: ``wall_s``, its reading, and its frames once counted.
+
+        So a long recording has the time that it needs, and only what is really there earns any: the length that a
+        header claims does not.
+        """
+        return self.wall_s + size_bytes / _READING_HZ + num_frames / _FRAMES_HZ
 
 
 def parse_limits(texts: Sequence[str]) -> Limits:

@@ -187,10 +187,11 @@ class MediaReader:
         decoder_version(self._decoder)
         for view in self._request["views"]:
             geometry.output_size(view["geometry"])
-        check_file(self._path)
+        size_bytes = check_file(self._path)
+        self._request["allowed_s"] = self._limits.allowed_s(size_bytes)
         self._request["module"] = decoders.lookup(self._decoder).module
         self._request["memory_bytes"] += decoders.lookup(self._decoder).memory_bytes
-        self._child = DecodeProcess(self._request)
+        self._child = self._start_child()
         try:
             if self._killed:  # while the child was being started
                 self._child.kill()
@@ -234,17 +235,21 @@ class MediaReader:
         if self._child is not None:
             self._child.kill()
 
+    def _start_child(self) -> DecodeProcess:
+        return DecodeProcess(self._request)
+
     def _begin(self, child: DecodeProcess) -> None:
         head = child.receive()
         try:
             fps = Fraction(*head["fps"])
             facts: dict[str, Any] = head["clip"]
+            child.allow(self._limits.allowed_s(0, facts["num_frames"]) - self._limits.allowed_s(0))
             self.clip = VideoClip(id=video_id(self._path), path=str(self._path), fps=fps, **facts)
             step = self._request["frames_per_snippet"]
             self.grid = TimeGrid(fps, self.clip.num_frames, step, tuple(head["boundaries_s"]))
             if not self._request["probe"]:
                 self._ring = child.open_ring(head["slot_bytes"], self._limits.queue_slots)
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise DecoderCrashed(f"{self._path}: the decoder reported impossible facts ({error}).") from error
 
     def _next(self) -> FrameRow | AudioChunk | None:
@@ -258,7 +263,7 @@ class MediaReader:
                 self._report = self._final(message)
                 return None
             item = self._item(self._ring, message)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DecoderCrashed(f"{self._path}: the decoder sent an impossible message ({error}).") from error
         self._child.release_slot()
         return item

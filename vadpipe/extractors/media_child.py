@@ -25,4 +25,4 @@ def answer(link: Link, request: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:4], answer)
+    main(sys.argv[1:4], answer, lambda request: TASKS[request["task"]])

@@ -24,9 +24,12 @@ from vadpipe.extractors.decode_process import DecodeProcess
 from vadpipe.extractors.limits import Limits
 from vadpipe.extractors.media import decoder_version
 from vadpipe.extractors.video_file import check_file
-from vadpipe.whole_file import is_leftover, temporary_path
+from vadpipe.whole_file import check_target, is_leftover, open_new, temporary_path
 
 _SLOTS = 4
+_WRITTEN_BYTES, _WRITTEN_SHARE = 4 * 1024**3, 20
+"""A file that a task writes may have 4 GiB, and 20 times the bytes of the video besides."""
+
 _MOST_NAME_BYTES = 150  # of 255, which the rest of a temporary name adds to
 
 
@@ -38,16 +41,26 @@ class MediaTask:
     """
 
     def __init__(self, name: str, path: Path, limits: Limits | None = None, **arguments: Any) -> None:
-        self._path = path
-        self._request = {**arguments, **asdict(limits or Limits()), "task": name, "path": str(path.absolute())}
+        self._path, self._limits = path, limits or Limits()
+        self._request = {**arguments, **asdict(self._limits), "task": name, "path": str(path.absolute())}
         self._child: DecodeProcess | None = None
         self._ring: Ring | None = None
 
     def __enter__(self) -> Self:
         decoder_version("pyav")
-        check_file(self._path)
-        self._child = DecodeProcess(self._request, "vadpipe.extractors.media_child")
+        size_bytes = check_file(self._path)
+        # Each result of a task may take as long as a whole video.
+        results = 1 + len(self._request.get("seconds", ())) + len(self._request.get("cuts", ()))
+        frames = self._request.get("num_frames", 0)
+        self._request["allowed_s"] = results * self._limits.allowed_s(size_bytes, frames)
+        written = (self._request.get("temporary"), *(cut[2] for cut in self._request.get("cuts", ())))
+        self._request["written"] = [name for name in written if name]
+        self._request["file_bytes"] = _WRITTEN_BYTES + _WRITTEN_SHARE * size_bytes
+        self._child = self._start_child()
         return self
+
+    def _start_child(self) -> DecodeProcess:
+        return DecodeProcess(self._request, "vadpipe.extractors.media_child")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -101,9 +114,12 @@ class Appearing:
                 raise UsageError(f"{out}: it is a folder. Give the name of a file to write.")
             if out.exists() and out.samefile(source):
                 raise UsageError(f"{out}: it is the video itself. Give another name to write to.")
-            os.close(os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666))
+            check_target(out)
+            open_new(self.temporary).close()
         except OSError as error:
-            raise UsageError(f"{out}: it cannot be written ({error.strerror}). Give a folder that can be.") from error
+            raise UsageError(
+                f"{out}: it cannot be written ({error.strerror or error}). Give a folder that can be."
+            ) from error
         with suppress(OSError):
             _sweep(out.parent)
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vadpipe.tracks import FloatArray
-from vadpipe.whole_file import temporary_path
+from vadpipe.whole_file import open_new, temporary_path
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -76,6 +76,7 @@ def ffmpeg_version() -> str:
 def _appearing(path: Path) -> Iterator[Path]:
     """Name beside ``path`` to write to; moved over ``path`` once it is whole, removed where that fails."""
     temporary = temporary_path(path)
+    open_new(temporary).close()
     try:
         yield temporary
         with temporary.open("rb") as file:

@@ -20,6 +20,7 @@ from vadpipe.extractors.batches import crop_geometry, picture_rows, picture_spec
 from vadpipe.extractors.compute import checked_compute
 from vadpipe.extractors.untrained import mirrored_values, state_sha256
 from vadpipe.extractors.weights import accept, read_state, resolve
+from vadpipe.shapes_only import shapes_only
 from vadpipe.spec import FeatureSpec
 
 FRAMES = 16
@@ -91,7 +92,7 @@ class SnippetEncoder:
         self.needs = Needs(geometry=crop_geometry(crops, network.geometry), frames=FRAMES)
         self.dtype = dtype
         self._device, self._dtype, self.batch_size = checked_compute(device, dtype, batch_size, cpu=4, cuda=32)
-        with torch.device("meta"):
+        with shapes_only():
             self._module = network.build().eval()
         self._shapes = {name: tuple(value.shape) for name, value in _parameters(self._module)}
         self._weights = resolve(weights, seed=seed)

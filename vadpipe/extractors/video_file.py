@@ -9,12 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vadpipe.errors import UsageError, VideoUnreadable
+from vadpipe.extractors.containers import names_other_files
+
+_LOOK_BYTES = 1024
+_PROBED_BYTES = 1 << 20  # FFmpeg looks no further to tell a format
 
 
-def check_file(path: Path) -> None:
-    """Refuse, before any process is started, what cannot be a video file.
+def check_file(path: Path) -> int:
+    """Refuse, before any process is started, what cannot be a video file; give its size in bytes.
 
-    Errors: UsageError where there is none; VideoUnreadable for a folder, pipe or device, an empty file and a text file.
+    Errors: UsageError where there is none; VideoUnreadable for a folder, pipe or device, an empty file, a text file,
+    and what a demuxer could take for a list of other files.
     """
     try:
         status = path.stat()
@@ -23,7 +28,8 @@ def check_file(path: Path) -> None:
             raise VideoUnreadable(f"{path}: it is {kind}. Give a regular file.")
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
-            start = file.read(1024)
+            start = file.read(_LOOK_BYTES)
+            text = start if b"\0" in start else start + file.read(_PROBED_BYTES)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file. Check the path.") from error
     except (OSError, ValueError) as error:
@@ -32,6 +38,9 @@ def check_file(path: Path) -> None:
         raise VideoUnreadable(f"{path}: the file is empty (0 bytes). Download or record it again.")
     if all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in start):
         raise VideoUnreadable(f"{path}: it is a text file, not a video. It begins with {start[:40]!r}.")
+    if names_other_files(text):
+        raise VideoUnreadable(f"{path}: it is a playlist or a description of other files. Give the video itself.")
+    return status.st_size
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from vadpipe.errors import StoreError, UsageError, WeightsError
 from vadpipe.extractors.state_file import MAX_BYTES
 from vadpipe.extractors.weights_table import KnownWeights
+from vadpipe.outside import read_json
 from vadpipe.track_file import atomic_write
 
 SCHEMA = "vadpipe.weights/1"
@@ -88,8 +89,7 @@ def expected_digest(known: KnownWeights, path: Path) -> Expected | None:
         return Expected(known.sha256, "published")
     record = record_path(path)
     try:
-        with record.open("rb") as file:
-            told = json.loads(file.read(_MAX_RECORD))
+        told = read_json(record, _MAX_RECORD)
         if told["schema"] != SCHEMA or not _SHA256.fullmatch(told["sha256"]):
             raise ValueError("other content")
         return Expected(told["sha256"], f"recorded here on {datetime.fromisoformat(told['recorded']).date()}")

@@ -77,6 +77,7 @@ def _looks(project: Path, temporary: Path, quick: bool, seconds: float) -> Itera
     yield "packages", partial(doctor_packages.packages, quick=quick)
     yield "FFmpeg libraries", doctor_machine.ffmpeg_libraries
     yield "PyAV", partial(doctor_media.painted_video, painted)
+    yield "decoder confinement", doctor_media.confinement
     for name in DECODERS:
         if not (quick and _imports_torch(name)):
             yield f"decoder {name}", partial(doctor_media.decoder, name, painted)

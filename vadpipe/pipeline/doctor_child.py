@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,13 @@ def look_at_torch() -> dict[str, Any]:
     except OSError:
         has_nvdec = False
     return {"version": str(torch.__version__), "cuda": torch.version.cuda, "gpus": gpus, "nvdec_library": has_nvdec}
+
+
+def confine() -> dict[str, Any]:
+    """What of their confinement this machine lets decoder children have."""
+    from vadpipe.extractors import confinement
+
+    return asdict(confinement.confine([]))
 
 
 def paint(path: str) -> dict[str, Any]:
@@ -184,6 +192,7 @@ def _copies(source: Path) -> Iterator[Path]:
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "import": import_all,
     "torch": look_at_torch,
+    "confine": confine,
     "paint": paint,
     "nvdec": decode_on_gpu,
     "store": try_store,

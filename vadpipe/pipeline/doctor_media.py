@@ -13,6 +13,7 @@ from vadpipe.pipeline.doctor_check import BROKEN, NOTE, OK, WARNING, Check, firs
 from vadpipe.pipeline.doctor_child import AskError, ask
 
 DEFAULT = "pyav"
+_CONFINEMENT = "Linux 5.13 or newer on x86-64 or ARM64, whose container lets programs confine themselves"
 _REINSTALL = "pip install --force-reinstall av"
 
 
@@ -26,6 +27,25 @@ def painted_video(path: Path) -> Check:
     except AskError as error:
         return Check("PyAV", BROKEN, f"cannot write a video: {error}", _REINSTALL)
     return Check("PyAV", OK, f"{version}, with its own FFmpeg {ffmpeg}")
+
+
+def confinement() -> Check:
+    """What decoder children give up besides their limits, as far as Linux lets them: decisions/0003-decoding.md."""
+    title = "decoder confinement"
+    try:
+        facts = ask("confine")
+    except AskError as error:
+        return Check(title, WARNING, f"not known: {error}", _CONFINEMENT)
+    parts = {
+        "landlock": "files (Landlock)",
+        "seccomp": "sockets and programs (seccomp)",
+        "no_new_privs": "rights (no_new_privs)",
+    }
+    held = ", ".join(word for name, word in parts.items() if facts[name])
+    missing = ", ".join(word for name, word in parts.items() if not facts[name])
+    if not missing:
+        return Check(title, OK, f"{held}: refused but for the video")
+    return Check(title, NOTE, f"missing: {missing}; held: {held or 'none'}; limits and formats hold", _CONFINEMENT)
 
 
 def decoder(name: str, painted: Path) -> Check:

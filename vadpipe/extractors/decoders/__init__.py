@@ -74,7 +74,7 @@ class Job:
         snippet, all N, or none (then no picture need be handed over).
     audio_rate
         Hz of the wanted mono audio; 0: none wanted.
-    max_pixels, max_duration_s
+    max_pixels, max_duration_s, max_frames
         Caps, to be checked before the first frame is decoded (:class:`vadpipe.errors.VideoTooLarge`).
     beat
         To be called at every packet: it tells the parent that there is progress.
@@ -86,6 +86,7 @@ class Job:
     max_pixels: int
     max_duration_s: float
     beat: Callable[[], None]
+    max_frames: int = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ Deviations from the default decoder, each held by a test of the conformance suit
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, cast
@@ -27,10 +28,12 @@ from numpy.typing import NDArray
 
 from vadpipe.errors import VideoTooLarge, VideoUnreadable
 from vadpipe.extractors.decoders import Facts, Job, Picture, Sound, Tally
-from vadpipe.extractors.decoders.timeline import Timeline, of_timestamps
+from vadpipe.extractors.decoders.timeline import Timeline, check_count, check_length, of_timestamps
 
 _MILLISECOND = Fraction(1, 1000)
+_LATEST_S = 1e12
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+_SOURCE_PLACE = re.compile(r"^\[[\d:]+\] \S+:\d+: (Error: )?")
 _ERRORS = (decord.DECORDError, RuntimeError, AssertionError, IndexError, StopIteration)
 
 
@@ -55,7 +58,7 @@ def _check_container(job: Job) -> None:
 
 def _said(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return _SOURCE_PLACE.sub("", lines[0]) if lines else type(error).__name__
 
 
 class DecordSource:
@@ -64,17 +67,16 @@ class DecordSource:
     def __init__(self, job: Job) -> None:
         self.tally = Tally()
         self._job = job
+        self._file = job.path.open("rb", buffering=0)
+        # Not by its own name: one with "%03d" in it would be taken for a series of other files.
+        self._name = f"/proc/self/fd/{self._file.fileno()}"
         try:
-            self._reader: Any = VideoReader(str(job.path.absolute()), ctx=decord.cpu(0), num_threads=1)
+            self._reader: Any = VideoReader(self._name, ctx=decord.cpu(0), num_threads=1)
         except _ERRORS as error:
             raise VideoUnreadable(f"{job.path}: decord cannot open it ({_said(error)}). Try pyav.") from error
         timeline = self._timeline()
         duration = float(timeline.starts_s[-1])
-        if duration > job.max_duration_s:
-            raise VideoTooLarge(
-                f"{job.path}: {duration / 3600:.1f} hours long, {job.max_duration_s / 3600:.1f} are allowed. "
-                "Cut it into pieces, or allow more: --limit max_duration_s=SECONDS."
-            )
+        check_length(job, duration)
         self._first = self._next(0)
         height, width = self._first.shape[:2]
         if height * width > job.max_pixels:
@@ -112,16 +114,24 @@ class DecordSource:
     def _next(self, index: int) -> Any:
         """The next frame, which is ``index``, as decord's array."""
         try:
-            return self._reader.next()
+            frame = self._reader.next()
         except _ERRORS as error:
             raise VideoUnreadable(
                 f"{self._job.path}: decord cannot decode frame {index} ({_said(error)}). "
                 "Use the decoder pyav, which skips damaged packets and knows newer codecs."
             ) from error
+        if frame.shape[2] != 3:  # for a display matrix that is no quarter turn
+            raise VideoUnreadable(
+                f"{self._job.path}: decord gives frames of {frame.shape[2]} channels, expected 3. Use the decoder pyav."
+            )
+        return frame
 
     def _timeline(self) -> Timeline:
         count = len(self._reader)
+        check_count(self._job, count)
         spans = self._reader.get_frame_timestamp(range(count)).astype(np.float64)
+        if not (np.abs(spans) < _LATEST_S).all():  # nor NaN
+            raise VideoUnreadable(f"{self._job.path}: its frames have impossible times. Try the decoder pyav.")
         starts = np.rint(spans[:, 0] * 1000).astype(np.int64)
         if starts[0] < 0 or (np.diff(starts) <= 0).any():
             raise VideoUnreadable(
@@ -129,16 +139,17 @@ class DecordSource:
                 "which decord gets wrong. Use the decoder pyav."
             )
         last = round(float(spans[-1, 1]) * 1000) - int(starts[-1])
-        claimed = Fraction(self._reader.get_avg_fps()).limit_denominator(1001)
+        rate = float(self._reader.get_avg_fps())
+        claimed = [Fraction(rate).limit_denominator(1001)] if math.isfinite(rate) else []
         # decord keeps seconds as 32-bit floats, whose steps exceed a millisecond after 2.3 hours
         steps = float(np.spacing(np.float32(spans[-1, 1]))) * 1000
-        return of_timestamps(starts, last, _MILLISECOND, [claimed], rounding=1.0 + steps)
+        return of_timestamps(starts, last, _MILLISECOND, claimed, rounding=1.0 + steps)
 
     def _read_sound(self, duration: float) -> NDArray[np.float32]:
         """All samples: decord decodes sound as a whole (and mixes channels itself: kept apart it mangles them)."""
         rate = self._job.audio_rate
         try:
-            reader: Any = AudioReader(str(self._job.path.absolute()), ctx=decord.cpu(0), sample_rate=rate, mono=True)
+            reader: Any = AudioReader(self._name, ctx=decord.cpu(0), sample_rate=rate, mono=True)
             reader.add_padding()
             mono = reader[:].asnumpy()[0]
         except _ERRORS as error:

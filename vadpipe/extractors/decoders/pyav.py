@@ -19,7 +19,7 @@ from vadpipe.errors import VideoUnreadable
 from vadpipe.extractors.decoders import Facts, Job, Picture, Sound, Tally
 from vadpipe.extractors.decoders.dropping import Drops, plan
 from vadpipe.extractors.decoders.pyav_audio import AudioTrack
-from vadpipe.extractors.decoders.pyav_file import check_size, decode
+from vadpipe.extractors.decoders.pyav_file import check_size, decode, explained
 from vadpipe.extractors.decoders.pyav_index import PacketIndex, Reel, index_frames, index_packets
 from vadpipe.extractors.decoders.timeline import picture_start
 
@@ -27,10 +27,11 @@ from vadpipe.extractors.decoders.timeline import picture_start
 def open_source(job: Job) -> PyavSource:
     """Open a video; see :class:`vadpipe.extractors.decoders.Source`."""
     tally = Tally()
-    index, reel = index_packets(job, tally)
-    if index.from_frames:
-        index = index_frames(job, index)
-    return PyavSource(job, index, reel, tally)
+    with explained(job.path):
+        index, reel = index_packets(job, tally)
+        if index.from_frames:
+            index = index_frames(job, index)
+        return PyavSource(job, index, reel, tally)
 
 
 class _NotAsPlanned(Exception):
@@ -100,6 +101,10 @@ class PyavSource:
 
     def items(self) -> Iterator[Picture | Sound]:
         """Yield decoded frames and, if asked for, the sound; see the protocol."""
+        with explained(self._job.path):
+            yield from self._all_items()
+
+    def _all_items(self) -> Iterator[Picture | Sound]:
         yield from self._early
         for item in self._running:
             yield item if isinstance(item, Sound) else self._picture(*item)

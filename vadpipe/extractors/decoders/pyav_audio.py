@@ -14,6 +14,9 @@ from av.container import InputContainer
 from vadpipe.extractors.decoders import Sound, Tally
 from vadpipe.extractors.decoders.sound_line import SoundLine
 from vadpipe.sound import DAMAGED
+from vadpipe.tracks import FloatArray
+
+_MOST_PLANES = 8
 
 
 class AudioTrack:
@@ -76,15 +79,20 @@ class AudioTrack:
 
     def _convert(self, frame: av.AudioFrame) -> Iterator[Sound]:
         yield from self._place(frame)
+        channels = frame.layout.nb_channels
         if self._resampler is None:
-            self._resampler = av.AudioResampler(format="fltp", rate=self._rate)
+            self._resampler = self._new_resampler(channels)
         try:
             converted = self._resampler.resample(frame)
         except ValueError:  # the stream changed its rate or layout midway
             yield from self._drain()
-            self._resampler = av.AudioResampler(format="fltp", rate=self._rate)
+            self._resampler = self._new_resampler(channels)
             converted = self._resampler.resample(frame)
         yield from self._sounds(converted)
+
+    def _new_resampler(self, channels: int) -> av.AudioResampler:
+        """For planes, one a channel; PyAV 18 crashes where there are more than it has pointers for."""
+        return av.AudioResampler(format="fltp" if channels <= _MOST_PLANES else "flt", rate=self._rate)
 
     def _drain(self) -> Iterator[Sound]:
         if self._resampler is not None:
@@ -104,4 +112,11 @@ class AudioTrack:
     def _sounds(self, frames: list[av.AudioFrame | None] | list[av.AudioFrame]) -> Iterator[Sound]:
         for frame in frames:
             if frame is not None and frame.samples:
-                yield from self._line.emit(frame.to_ndarray().mean(axis=0, dtype=np.float32))
+                sound = frame.to_ndarray() if frame.format.is_planar else _planes(frame)
+                yield from self._line.emit(sound.mean(axis=0, dtype=np.float32))
+
+
+def _planes(frame: av.AudioFrame) -> FloatArray:
+    """(channels, n) of a frame whose channels lie sample by sample."""
+    samples = cast(FloatArray, frame.to_ndarray())
+    return samples.reshape(-1, frame.layout.nb_channels).T

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 
 import av
@@ -16,17 +18,20 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
 """Demuxers that may run. Playlists and scripts of other files (hls, dash, concat, image2, …) are not among them."""
 
 _MAX_DEMUX_FAILURES = 64
+_MOST_STREAMS = 100  # each costs a decoder
 
 
 def open_file(job: Job) -> InputContainer:
     """Open a local file in one of :data:`FORMATS`; VideoUnreadable otherwise."""
     # "file:" and an absolute path: ids that start with '-' or hold ':' are names here, not options or protocols
     url = f"file:{job.path.absolute()}"
-    whitelist = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    whitelist = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "max_streams": str(_MOST_STREAMS)}
     # What FFmpeg logs says why it refuses a file. Later on its log stays off: it costs Python's lock at every line.
     av.logging.set_level(av.logging.ERROR)
     try:
-        return av.open(url, container_options=whitelist, metadata_errors="replace")
+        # Streams are decoded a little as they are opened, which is when a header's claim would first cost memory.
+        caps = {"max_pixels": str(decoded_pixels(job))}
+        return av.open(url, options=caps, container_options=whitelist, metadata_errors="replace")
     except av.error.MemoryError:
         raise
     except av.error.FFmpegError as error:
@@ -46,6 +51,18 @@ def _why_not_opened(error: av.error.FFmpegError) -> str:
     return f"not a readable video ({error.strerror}). Check the file with another player, or convert it."
 
 
+@contextmanager
+def explained(path: str | Path) -> Iterator[None]:
+    """What FFmpeg cannot do with the video, and is not expected where it happens, as VideoUnreadable."""
+    try:
+        yield
+    except av.error.MemoryError:
+        raise
+    except av.error.FFmpegError as error:
+        text = f"FFmpeg cannot go on with it ({error.strerror}). It may be damaged: check it with a player."
+        raise VideoUnreadable(f"{path}: {text}") from error
+
+
 def video_stream(container: InputContainer, job: Job) -> VideoStream:
     """The first video stream that is no cover picture, set to one thread; VideoUnreadable, VideoTooLarge."""
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
@@ -56,8 +73,17 @@ def video_stream(container: InputContainer, job: Job) -> VideoStream:
     if context is None:
         raise VideoUnreadable(f"{job.path}: no decoder for its codec in PyAV. Convert it, for example to H.264.")
     check_size(job, context.width, context.height)
+    context.options = {"max_pixels": str(decoded_pixels(job))}
     context.thread_count = 1
     return stream
+
+
+def decoded_pixels(job: Job) -> int:
+    """Pixels from which on FFmpeg itself refuses to make room for a frame.
+
+    Above the cap, because it counts whole blocks, and what is somewhat too large should be refused by its size.
+    """
+    return min(2 * job.max_pixels + 2**16, 2**31 - 1)
 
 
 def check_size(job: Job, width: int, height: int) -> None:
@@ -78,7 +104,11 @@ def data_packets(container: InputContainer, *streams: av.stream.Stream) -> Itera
                 if packet.size:  # empty ones would make the decoder flush
                     failures = 0
                     yield packet
-        except av.error.InvalidDataError:
+        except (
+            av.error.InvalidDataError,
+            av.error.BlockingIOError,
+            av.error.ArgumentError,
+        ):  # what damage comes out as
             failures += 1
         except IndexError:  # PyAV 18, at the end of a file in which streams appear midway that it has not counted
             return

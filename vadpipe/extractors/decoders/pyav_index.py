@@ -20,11 +20,11 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vadpipe.errors import VideoTooLarge, VideoUnreadable
+from vadpipe.errors import VideoUnreadable
 from vadpipe.extractors.decoders import Job, Tally
 from vadpipe.extractors.decoders.nal_units import BORROWS, classifier, settle
 from vadpipe.extractors.decoders.pyav_file import data_packets, decode, open_file, video_stream
-from vadpipe.extractors.decoders.timeline import Timeline, of_timestamps
+from vadpipe.extractors.decoders.timeline import Timeline, check_count, check_length, of_timestamps
 
 BROADCAST = frozenset({"mpegts", "mpeg"})
 _COUNTED_CODECS = frozenset({"vp8"})
@@ -153,6 +153,7 @@ def index_packets(job: Job, tally: Tally) -> tuple[PacketIndex, Reel]:
     for packet in reel.first_pass(stream, *container.streams.audio[: int(job.audio_rate > 0)]):
         if packet.stream_index == stream.index:
             seen.add(cast("av.Packet[VideoStream]", packet))
+            check_count(job, seen.packets)
             if classify is not None:
                 # Headers beside a packet replace those of the file, for all packets from here on.
                 renewed = seen.packets > 1 and any(map(packet.has_sidedata, _RENEWING))
@@ -180,12 +181,9 @@ def index_packets(job: Job, tally: Tally) -> tuple[PacketIndex, Reel]:
 def _check_duration(job: Job, index: PacketIndex) -> None:
     if not len(index.pts):
         raise VideoUnreadable(f"{job.path}: its video stream holds no frame.")
-    duration = float(index.timeline().starts_s[-1])
-    if duration > job.max_duration_s:
-        raise VideoTooLarge(
-            f"{job.path}: {duration / 3600:.1f} hours long, {job.max_duration_s / 3600:.1f} are allowed. "
-            "Cut it into pieces, or allow more: --limit max_duration_s=SECONDS."
-        )
+    if not index.counted:  # first by whole numbers: damaged times lie too far apart to be worked with
+        check_length(job, (int(index.pts[-1]) - int(index.pts[0])) * index.time_base)
+    check_length(job, float(index.timeline().starts_s[-1]))
 
 
 def index_frames(job: Job, packets: PacketIndex) -> PacketIndex:
@@ -198,8 +196,12 @@ def index_frames(job: Job, packets: PacketIndex) -> PacketIndex:
         for packet in data_packets(container, stream):
             job.beat()
             pts += [frame.pts for frame in decode(stream, packet, scrap)]
+            check_count(job, len(pts))
         pts += [frame.pts for frame in decode(stream, None, scrap)]
     known = np.array([p for p in pts if p is not None], dtype=np.int64)
     if trusted and len(known) == len(pts) and (np.diff(known) > 0).all():
-        return PacketIndex(known, packets.time_base, packets.last_duration, packets.hints, False, True)
-    return PacketIndex(np.arange(len(pts)), packets.time_base, 1, packets.hints, True, True)
+        index = PacketIndex(known, packets.time_base, packets.last_duration, packets.hints, False, True)
+    else:
+        index = PacketIndex(np.arange(len(pts)), packets.time_base, 1, packets.hints, True, True)
+    _check_duration(job, index)
+    return index

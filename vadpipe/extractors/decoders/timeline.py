@@ -9,6 +9,9 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from vadpipe.errors import VideoTooLarge
+from vadpipe.extractors.decoders import Job
+
 _USUAL = tuple(Fraction(*r) for r in ((24000, 1001), (30000, 1001), (60000, 1001), (24, 1), (25, 1), (30, 1), (50, 1)))
 _FALLBACK_FPS = Fraction(25)
 
@@ -25,6 +28,24 @@ class Timeline:
     def constant(cls, fps: Fraction, num_frames: int) -> Timeline:
         """Frames at exactly ``fps``."""
         return cls(fps, False, np.arange(num_frames + 1) / float(fps))
+
+
+def check_count(job: Job, frames: int) -> None:
+    """VideoTooLarge for more frames than are allowed."""
+    if frames > job.max_frames:
+        raise VideoTooLarge(
+            f"{job.path}: it has more than {job.max_frames} frames. "
+            "Cut it into pieces, or allow more: --limit max_frames=NUMBER."
+        )
+
+
+def check_length(job: Job, duration_s: float | Fraction) -> None:
+    """VideoTooLarge for a video that is too long."""
+    if duration_s > job.max_duration_s:
+        raise VideoTooLarge(
+            f"{job.path}: {float(duration_s) / 3600:.1f} hours long, {job.max_duration_s / 3600:.1f} are allowed. "
+            "Cut it into pieces, or allow more: --limit max_duration_s=SECONDS."
+        )
 
 
 def of_timestamps(

@@ -21,7 +21,7 @@ from torchcodec.decoders import Demuxer, get_container_metadata
 
 from vadpipe.errors import UsageError, VideoTooLarge, VideoUnreadable
 from vadpipe.extractors.decoders import DECODERS, Job, Tally
-from vadpipe.extractors.decoders.timeline import Timeline, of_timestamps
+from vadpipe.extractors.decoders.timeline import Timeline, check_count, check_length, of_timestamps
 
 if torchcodec.ffmpeg_major_version is None:
     raise UsageError(DECODERS["torchcodec"].missing)
@@ -121,7 +121,7 @@ def open_streams(job: Job) -> Streams:
         )
     try:
         found = get_container_metadata(BeatingFile(job.path, job.beat))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # its own JSON, which cannot hold a rate of 0 / 0
         raise VideoUnreadable(f"{job.path}: not a readable video ({said(error)}). Convert it, or try pyav.") from error
     if found.best_video_stream_index is None:
         raise VideoUnreadable(f"{job.path}: it has no video stream. Give a file that holds moving pictures.")
@@ -201,6 +201,7 @@ def index_frames(job: Job, streams: Streams) -> FrameTable:
     pts: NDArray[np.int64] = index._pts.numpy()
     time_base = Fraction(index._time_base_num, index._time_base_den)
     seconds = index.pts_seconds.tolist()
+    check_count(job, len(pts))
     kept = np.ones(len(pts), bool)
     if streams.container in _BROADCAST and index.is_key_frame.any():
         # What comes before the first key frame of a recording that was joined midway can never be shown.
@@ -218,6 +219,7 @@ def index_frames(job: Job, streams: Streams) -> FrameTable:
         timeline = Timeline.constant((streams.claimed or [Fraction(25)])[0], count)
         return _checked(job, FrameTable(timeline, None, True, 0.0))
     places = np.flatnonzero(kept)
+    check_length(job, (int(pts[places[-1]]) - int(pts[places[0]])) * time_base)
     timeline = of_timestamps(pts[places], int(index._duration[places[-1]]), time_base, streams.claimed)
     ranks = {seconds[place]: rank for rank, place in enumerate(places.tolist())}
     return _checked(job, FrameTable(timeline, ranks, from_frames, seconds[places[0]]))
@@ -233,10 +235,5 @@ def _decoded_seconds(job: Job, streams: Streams) -> list[float]:
 
 
 def _checked(job: Job, table: FrameTable) -> FrameTable:
-    duration = float(table.timeline.starts_s[-1])
-    if duration > job.max_duration_s:
-        raise VideoTooLarge(
-            f"{job.path}: {duration / 3600:.1f} hours long, {job.max_duration_s / 3600:.1f} are allowed. "
-            "Cut it into pieces, or allow more: --limit max_duration_s=SECONDS."
-        )
+    check_length(job, float(table.timeline.starts_s[-1]))
     return table

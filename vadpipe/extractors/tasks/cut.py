@@ -16,7 +16,8 @@ import av
 
 from vadpipe.errors import VideoUnreadable
 from vadpipe.extractors.decode_child_link import Link
-from vadpipe.extractors.tasks.seeking import Film, Finder, explained
+from vadpipe.extractors.decoders.pyav_file import explained
+from vadpipe.extractors.tasks.seeking import Film, Finder
 from vadpipe.extractors.tasks.sound_track import SoundTrack
 from vadpipe.extractors.tasks.writing import Encoder, NotTaken, Output
 
@@ -28,7 +29,7 @@ _STARTS_WITHIN_S = 0.05
 
 def run(link: Link, request: dict[str, Any]) -> None:
     """Write each of ``cuts`` (start_s, end_s, temporary file, its later name, title); say so, and why if encoded."""
-    with explained(request), closing(Film(link, request)) as film:
+    with explained(request["path"]), closing(Film(link, request)) as film:
         for start_s, end_s, temporary, shown, title in request["cuts"]:
             piece = _Piece(film, start_s, end_s, temporary, shown, title)
             link.send(t="cut", encoded=piece.write())

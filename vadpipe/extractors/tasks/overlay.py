@@ -12,8 +12,9 @@ import numpy as np
 
 from vadpipe.errors import VideoUnreadable
 from vadpipe.extractors.decode_child_link import Link
+from vadpipe.extractors.decoders.pyav_file import explained
 from vadpipe.extractors.tasks.drawing import Mark, Painter, Scene
-from vadpipe.extractors.tasks.seeking import Film, explained
+from vadpipe.extractors.tasks.seeking import Film
 from vadpipe.extractors.tasks.sound_track import SoundTrack
 from vadpipe.extractors.tasks.writing import Encoder, NotTaken, Output
 from vadpipe.tracks import TimeGrid
@@ -26,7 +27,7 @@ def run(link: Link, request: dict[str, Any]) -> None:
     scene = _scene(request)
     for copy_sound in (True, False):
         try:
-            with explained(request), closing(Film(link, request)) as film:
+            with explained(request["path"]), closing(Film(link, request)) as film:
                 _write(film, request, scene, lambda done: link.send(t="progress", done=done), copy_sound=copy_sound)
         except NotTaken as reason:
             why = reason

@@ -11,7 +11,8 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from vadpipe.extractors.decode_child_link import Link
-from vadpipe.extractors.tasks.seeking import Film, Finder, explained
+from vadpipe.extractors.decoders.pyav_file import explained
+from vadpipe.extractors.tasks.seeking import Film, Finder
 
 WIDEST = 8
 """Width of a picture in heights, at most; a wider video is squeezed."""
@@ -21,7 +22,7 @@ def run(link: Link, request: dict[str, Any]) -> None:
     """Hand over a picture of ``height`` rows for each of the ascending ``seconds``."""
     height: int = request["height"]
     slot_bytes = height * height * WIDEST * 3
-    with explained(request), closing(Film(link, request)) as film:
+    with explained(request["path"]), closing(Film(link, request)) as film:
         finder = Finder(film)
         reformatter = VideoReformatter()
         link.send(t="head", slot_bytes=slot_bytes)

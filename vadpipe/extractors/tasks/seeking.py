@@ -41,18 +41,6 @@ _FALL_S = 0.5
 """Seconds by which decoding times have to fall back to have started again; a damaged one stands alone."""
 
 
-@contextlib.contextmanager
-def explained(request: dict[str, Any]) -> Iterator[None]:
-    """What FFmpeg cannot do with the video, and is not expected where it happens, as VideoUnreadable."""
-    try:
-        yield
-    except av.error.MemoryError:
-        raise
-    except av.error.FFmpegError as error:
-        text = f"FFmpeg cannot go on with it ({error.strerror}). It may be damaged: check it with a player."
-        raise VideoUnreadable(f"{request['path']}: {text}") from error
-
-
 class Film:
     """An opened video: its container, its stream of pictures, and when that begins.
 
