@@ -13,8 +13,10 @@ SOURCES = sorted((ROOT / "vadpipe").rglob("*.py"))
 
 # A part imports only from parts on earlier lines, or from itself; so extractors and models never meet.
 LINES = """
+    outside redact
     errors
     whole_file
+    shapes_only
     spec sound
     tracks
     calibration

@@ -193,7 +193,7 @@ def test_a_failed_write_keeps_the_old_manifest(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UsageError, match="No space left"):
+    with pytest.raises(UsageError, match="no space left"):
         write_manifest(path, RECORDS[:1])
     assert read_manifest(path) == RECORDS
     assert [entry.name for entry in tmp_path.iterdir()] == ["manifest.jsonl"]

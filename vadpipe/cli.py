@@ -31,7 +31,7 @@ from vadpipe.cli_options import (
     quiet_option,
     resolve_device,
 )
-from vadpipe.cli_output import print_detection, print_evaluation, print_table, progress, say
+from vadpipe.cli_output import print_detection, print_evaluation, print_table, progress, say, say_crash, say_usage
 from vadpipe.cli_report import report
 from vadpipe.cli_store import store_group
 from vadpipe.cli_train import train
@@ -114,6 +114,7 @@ def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Entry point: run a command, translate expected errors into one line and an exit code."""
     signal.signal(signal.SIGTERM, _terminated)
+    sys.excepthook = say_crash
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -123,7 +124,7 @@ def main() -> None:
         say("interrupted; what was finished is kept, run the same command to go on")
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        say_usage(error)
         sys.exit(error.exit_code)
     except VadpipeError as error:
         say(f"vadpipe: {error}")

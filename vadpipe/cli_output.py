@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from vadpipe.redact import redacted
+
 if TYPE_CHECKING:
+    from click import ClickException
     from rich.console import Console
     from rich.progress import Progress
 
@@ -17,7 +23,11 @@ if TYPE_CHECKING:
     from vadpipe.pipeline.evaluate_report import RunReport
     from vadpipe.pipeline.evaluate_result import Evaluation
     from vadpipe.pipeline.extract import ExtractSummary
+    from vadpipe.pipeline.shard import Shard
     from vadpipe.tracks import Interval
+
+
+_TABLE_ROWS = 1000
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -34,8 +44,23 @@ def say(message: str) -> None:
 
 
 def visible(text: str) -> str:
-    """Return ``text`` with control characters escaped, so that a file name cannot drive the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+    """Return ``text`` fit for a terminal: secrets of addresses hidden, and control characters escaped.
+
+    So a file name cannot drive the terminal, nor turn the text beside it round.
+    """
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in redacted(text))
+
+
+def say_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """As ``sys.excepthook``: the whole traceback, loud, since it is a bug; but what is in it is text like any other."""
+    say("".join(traceback.format_exception(kind, error, trace)).rstrip("\n"))
+
+
+def say_usage(error: ClickException) -> None:
+    """What click says of wrong arguments, which may be names of files that a shell put there."""
+    text = io.StringIO()
+    error.show(text)
+    say(text.getvalue().rstrip("\n"))
 
 
 def print_json(content: Any) -> None:
@@ -50,19 +75,33 @@ def progress(quiet: bool) -> Iterator[Progress]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
-        TextColumn,
+        ProgressColumn,
+        Task,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
+
+    class Description(ProgressColumn):
+        """What a bar is about: text, never markup."""
+
+        def render(self, task: Task) -> Text:
+            return Text(visible(task.description))
+
+    class Note(ProgressColumn):
+        """What stands behind it."""
+
+        def render(self, task: Task) -> Text:
+            return Text(visible(str(task.fields["note"])))
 
     screen = console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        Description(),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
+        Note(),
     )
     with Progress(*columns, console=screen, disable=quiet or not screen.is_terminal) as bars:
         yield bars
@@ -82,7 +121,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console().print(table)
 
 
-def print_summary(summary: ExtractSummary, out: Path) -> None:
+def print_summary(summary: ExtractSummary, out: Path, shard: Shard | None = None) -> None:
     """Print what an extraction did; its warnings go to stderr."""
     for text in summary.warnings:
         say(f"warning: {text}")
@@ -95,7 +134,7 @@ def print_summary(summary: ExtractSummary, out: Path) -> None:
         ["snippets encoded", f"{summary.rows} ({summary.rows / max(summary.seconds, 1e-9):.1f}/s)"],
         ["time", f"{summary.seconds:.1f} s"],
     ]
-    print_table(f"features in {out}", ["", ""], rows)
+    print_table(f"features in {out}" if shard is None else f"shard {shard}: features in {out}", ["", ""], rows)
 
 
 def print_detection(detection: Detection) -> None:
@@ -116,15 +155,23 @@ def print_detection(detection: Detection) -> None:
 
 
 def print_detections(detections: Sequence[Detection]) -> None:
-    """Print a row for each of several videos, the most suspicious first."""
-    rows = []
-    for detection in sorted(detections, key=_highest, reverse=True):
-        head, sound = detection.provenance.get("name", ""), "used" if detection.audio.used else "not used"
-        length = _clock(detection.scores.grid.duration_s)
-        rows.append(
-            [detection.clip.id, length, str(len(detection.intervals)), f"{_highest(detection):.3f}", head, sound]
-        )
-    print_table(f"{len(rows)} videos", ["video", "length", "intervals", "highest score", "head", "audio"], rows)
+    """Print a row for each of several videos, the most suspicious first; of very many a table for each thousand.
+
+    A table is held as a whole; ``detections`` are looked at one by one.
+    """
+    highest = [_highest(detection) for detection in detections]
+    order = sorted(range(len(highest)), key=highest.__getitem__, reverse=True)
+    columns = ["video", "length", "intervals", "highest score", "head", "audio"]
+    for first in range(0, len(order), _TABLE_ROWS):
+        part = order[first : first + _TABLE_ROWS]
+        title = f"{len(order)} videos" + (f", from {first + 1} on" if first else "")
+        print_table(title, columns, [_video_row(detections[place]) for place in part])
+
+
+def _video_row(detection: Detection) -> list[str]:
+    head, sound = detection.provenance.get("name", ""), "used" if detection.audio.used else "not used"
+    length = _clock(detection.scores.grid.duration_s)
+    return [detection.clip.id, length, str(len(detection.intervals)), f"{_highest(detection):.3f}", head, sound]
 
 
 def _highest(detection: Detection) -> float:

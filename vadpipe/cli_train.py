@@ -24,7 +24,7 @@ from vadpipe.cli_options import (
     resolve_device,
     weights_option,
 )
-from vadpipe.cli_output import print_json, print_table, progress, say
+from vadpipe.cli_output import print_json, print_table, progress, say, visible
 from vadpipe.errors import VadpipeError
 
 if TYPE_CHECKING:
@@ -208,7 +208,8 @@ def _reporter(
         left = (time.monotonic() - first) / max(row["epoch"] - done, 1e-9) * (epochs - row["epoch"])
         if not quiet:
             ends = f", about {left:.0f} s to go" if epochs > row["epoch"] > done else ""
-            bars.console.print(f"{name}: {row['epoch']:.0f} of {epochs}{ends}: {note}", markup=False)
+            line = f"{name}: {row['epoch']:.0f} of {epochs}{ends}: {note}"
+            bars.console.print(visible(line), markup=False)
 
     return on_epoch, on_step
 

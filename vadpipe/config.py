@@ -5,7 +5,6 @@ An unknown key, a wrong type or a value out of range is an error that names the 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from vadpipe.errors import UsageError
 from vadpipe.head_config import HEAD_CONFIGS, HeadConfig, LecVadConfig, require
+from vadpipe.outside import parse_toml, read_toml
 
 _Settings = TypeVar("_Settings")
 
@@ -98,7 +98,7 @@ class TrainConfig:
 
 
 def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    require(value in known, f"{name}: got {value!r}, expected {', '.join(known[:-1])} or {known[-1]}")
+    require(value in known, f"{name}: got {value!r:.80}, expected {', '.join(known[:-1])} or {known[-1]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,28 +220,28 @@ def _convert(value: Any, hint: Any, key: str) -> Any:
     if hint is HeadConfig:
         return value  # made by run_config
     if is_dataclass(hint) and isinstance(hint, type):
-        require(isinstance(value, Mapping), f"{key}: got {value!r}, expected a table")
+        require(isinstance(value, Mapping), f"{key}: got {value!r:.80}, expected a table")
         return from_mapping(hint, value, f"{key}.")
     origin = get_origin(hint)
     if origin is tuple:
-        require(isinstance(value, list | tuple), f"{key}: got {value!r}, expected a list")
+        require(isinstance(value, list | tuple), f"{key}: got {value!r:.80}, expected a list")
         return tuple(_convert(item, get_args(hint)[0], key) for item in value)
     if origin is dict:
-        require(isinstance(value, Mapping), f"{key}: got {value!r}, expected a table")
+        require(isinstance(value, Mapping), f"{key}: got {value!r:.80}, expected a table")
         return {str(name): _convert(item, get_args(hint)[1], f"{key}.{name}") for name, item in value.items()}
     if hint is float and type(value) is int:
         return float(value)
-    require(type(value) is hint, f"{key}: got {value!r}, expected {getattr(hint, '__name__', hint)}")
+    require(type(value) is hint, f"{key}: got {value!r:.80}, expected {getattr(hint, '__name__', hint)}")
     return value
 
 
 def read_values(path: Path) -> dict[str, Any]:
     """What a TOML file says, unchecked."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path)
     except FileNotFoundError:
         raise UsageError(f"config file {path} does not exist") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"config file {path}: {error}") from error
 
 
@@ -265,8 +265,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     require(bool(separator and key.strip()), f"--set {override}: expected KEY=VALUE, for example train.epochs=20")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = parse_toml(f"value = {text}")["value"]
+    except ValueError:
         value = text
     *tables, last = key.strip().split(".")
     place: dict[str, Any] = values

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from vadpipe.errors import DataError, UsageError
+from vadpipe.outside import parse_json, read_regular
 from vadpipe.tracks import NORMAL, Interval
-from vadpipe.whole_file import temporary_path
+from vadpipe.whole_file import check_target, disk_reason, open_new, temporary_path
 
 MEDIA_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"})
 """File name endings, in lower case, that mean a video."""
@@ -152,8 +153,9 @@ def write_manifest(path: str | Path, records: Iterable[VideoRecord]) -> None:
         raise UsageError(f"cannot write {target}: there is no folder {target.parent}")
     temporary = temporary_path(target)
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        check_target(target)
+        with open_new(temporary) as file:
+            file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
@@ -163,7 +165,7 @@ def write_manifest(path: str | Path, records: Iterable[VideoRecord]) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror}") from error
+        raise UsageError(f"cannot write {target}: {disk_reason(error)}") from error
     finally:
         temporary.unlink(missing_ok=True)  # there only if something above failed
 
@@ -182,18 +184,20 @@ def read_manifest(path: str | Path) -> list[VideoRecord]:
     return list(records.values())
 
 
-def read_text(path: str | Path) -> str:
+def read_text(path: str | Path, most: int = _MAX_TEXT_BYTES) -> str:
     """Text of a UTF-8 file that a user wrote: gzip unpacked, byte order mark dropped, line ends as line feeds.
 
     :class:`UsageError` if it cannot be opened, :class:`DataError` with the line of the first byte that is not UTF-8,
-    and for a packed file that is damaged or unpacks to more than 256 MiB.
+    for a file of more than ``most`` bytes (256 MiB), and for a packed one that is damaged or unpacks to more.
     """
     try:
-        raw = Path(path).read_bytes()
+        raw = read_regular(path, most)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: {error}; cut it into several") from error
     if raw.startswith(b"\x1f\x8b"):
-        raw = _unpacked(raw, path)
+        raw = _unpacked(raw, path, most)
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0\0" in (raw[0:4:2], raw[1:4:2]):  # with or without its mark
         raise DataError(f"{path} is UTF-16, expected UTF-8; save the file as UTF-8")
     try:
@@ -206,14 +210,14 @@ def read_text(path: str | Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _unpacked(raw: bytes, path: str | Path) -> bytes:
+def _unpacked(raw: bytes, path: str | Path, most: int) -> bytes:
     try:
         with gzip.open(io.BytesIO(raw)) as file:
-            text = file.read(_MAX_TEXT_BYTES + 1)  # a small packed file can hold more than the memory
+            text = file.read(most + 1)  # a small packed file can hold more than the memory
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be unpacked: {error}") from error
-    if len(text) > _MAX_TEXT_BYTES:
-        raise DataError(f"{path}: unpacks to more than {_MAX_TEXT_BYTES >> 20} MiB; no list is that long")
+    if len(text) > most:
+        raise DataError(f"{path}: unpacks to more than {most >> 20} MiB; no list is that long")
     return text
 
 
@@ -239,8 +243,8 @@ def _to_json(record: VideoRecord) -> dict[str, Any]:
 
 def _from_json(line: str) -> VideoRecord:
     try:
-        values = json.loads(line)
-    except json.JSONDecodeError as error:
+        values = parse_json(line, finite=True)
+    except ValueError as error:
         raise DataError(f"not JSON: {error}") from error
     if not isinstance(values, dict) or set(values) != _FIELDS:
         got = sorted(values) if isinstance(values, dict) else type(values).__name__

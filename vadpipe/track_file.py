@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import re
 from fractions import Fraction
@@ -18,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vadpipe.errors import StoreError, TrackDamaged, TrackMissing
+from vadpipe.outside import parse_json
 from vadpipe.sound import heard_rows
 from vadpipe.spec import FeatureSpec
 from vadpipe.tracks import FeatureTrack, TimeGrid
 from vadpipe.whole_file import atomic_write as atomic_write
+from vadpipe.whole_file import atomic_write_parts as atomic_write_parts
 from vadpipe.whole_file import disk_reason as disk_reason
 from vadpipe.whole_file import sync_folder as sync_folder
 
@@ -41,6 +44,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "source_sha256": str,
     "corrupt_packets": int,
 }
+_MOST_ATTRIBUTES = 64
 _RATE = re.compile(r"[0-9]{1,400}(/[0-9]{1,400})?")
 
 
@@ -76,7 +80,8 @@ class _PatientFile(io.FileIO):
 
 def write_track(path: Path, track: FeatureTrack) -> None:
     """Write ``track`` to ``path`` and fsync it; the caller renames it into place. OSError where the disk refuses."""
-    with _PatientFile(path, "w+") as file:
+    path.unlink(missing_ok=True)  # as of whole_file.open_new
+    with _PatientFile(path, "x+") as file:
         try:
             _write_hdf5(file, track)
         finally:  # whatever HDF5 made of it, the refusal is the reason
@@ -134,7 +139,16 @@ def _content_digest(
     return digest.hexdigest()
 
 
+def _claimed(attribute: h5py.h5a.AttrID) -> int:
+    values: int = attribute.get_space().get_simple_extent_npoints()
+    return values * int(attribute.dtype.itemsize)
+
+
 def _attributes(file: h5py.File, path: Path) -> dict[str, Any]:
+    if len(file.attrs) > _MOST_ATTRIBUTES:  # each is looked for anew: some ten thousand take minutes
+        raise TrackDamaged(f"{path} is damaged: it has {len(file.attrs)} attributes")
+    if sum(_claimed(file.attrs.get_id(name)) for name in file.attrs) > file.id.get_filesize():
+        raise TrackDamaged(f"{path} is damaged: its attributes claim more than it holds")
     values = {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
     if values.get("complete") is not True or values.get("schema") != SCHEMA:
         raise TrackDamaged(f"{path} is not a complete {SCHEMA} file")
@@ -151,7 +165,7 @@ def read_attributes(path: Path) -> tuple[FeatureSpec, dict[str, Any]]:
     try:
         with h5py.File(path, "r", locking=False) as file:
             attributes = _attributes(file, path)
-            return FeatureSpec.from_mapping(json.loads(attributes["spec"])), attributes
+            return FeatureSpec.from_mapping(parse_json(attributes["spec"])), attributes
     except TrackDamaged:
         raise
     except (*_READ_ERRORS, StoreError) as error:
@@ -175,6 +189,8 @@ def whole_dataset(file: h5py.File, name: str) -> h5py.Dataset:
         raise ValueError(f"{name} is no array of numbers")
     if found.nbytes > (there := min(found.id.get_storage_size(), file.id.get_filesize())):
         raise ValueError(f"{name} claims {found.nbytes} bytes, the file holds at most {there} of them")
+    if found.chunks and math.prod(found.chunks) * found.dtype.itemsize > there:  # one is unpacked as a whole
+        raise ValueError(f"{name} lies in chunks of {found.chunks} values, the file holds {there} bytes of them")
     return found
 
 
@@ -201,7 +217,7 @@ def read_track(path: Path, spec: FeatureSpec, video_id: str) -> FeatureTrack:
             states = whole_dataset(file, "state")[()] if "state" in file else None
         if attributes["content_sha256"] != _content_digest(data, pts, states, attributes):
             raise TrackDamaged(f"{path}: content does not match its digest")
-        if attributes["id"] != video_id or FeatureSpec.from_mapping(json.loads(attributes["spec"])) != spec:
+        if attributes["id"] != video_id or FeatureSpec.from_mapping(parse_json(attributes["spec"])) != spec:
             raise TrackDamaged(f"{path} holds another id or specification than its name says")
         boundaries = (*pts.tolist(), attributes["duration_s"]) if attributes["vfr"] else ()
         grid = TimeGrid(_rate(attributes["fps"]), attributes["num_frames"], spec.frames_per_snippet, boundaries)
@@ -222,7 +238,7 @@ def read_track(path: Path, spec: FeatureSpec, video_id: str) -> FeatureTrack:
 
 def _warnings(attributes: dict[str, Any]) -> tuple[str, ...]:
     """None in files of before they were kept; ValueError where they are no texts."""
-    found = json.loads(attributes.get("warnings", "[]"))
+    found = parse_json(attributes.get("warnings", "[]"))
     if not (isinstance(found, list) and all(isinstance(text, str) for text in found)):
         raise ValueError("warnings are no list of texts")
     return tuple(found)
@@ -239,7 +255,7 @@ def read_grid(path: Path, video_id: str) -> TimeGrid:
             boundaries = (*pts, attributes["duration_s"]) if attributes["vfr"] else ()
         if attributes["id"] != video_id:
             raise TrackDamaged(f"{path} holds another id than its name says")
-        step = FeatureSpec.from_mapping(json.loads(attributes["spec"])).frames_per_snippet
+        step = FeatureSpec.from_mapping(parse_json(attributes["spec"])).frames_per_snippet
         return TimeGrid(_rate(attributes["fps"]), attributes["num_frames"], step, boundaries)
     except _READ_ERRORS as error:
         raise _read_error(path, error) from error

@@ -8,7 +8,10 @@ import hashlib
 import os
 import re
 import socket
+import stat
 import threading
+from collections.abc import Iterable
+from io import BufferedWriter
 from pathlib import Path
 
 from vadpipe.errors import StoreError
@@ -68,13 +71,51 @@ def make_folder(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
+def open_new(temporary: Path) -> BufferedWriter:
+    """Open a temporary file for writing, and only as a new one.
+
+    Its name can be guessed. What lies there, a dead writer's file or somebody's link to a file of ours, is removed.
+    """
+    temporary.unlink(missing_ok=True)
+    return temporary.open("xb")
+
+
+def check_target(path: Path) -> None:
+    """OSError where ``path`` is a pipe, socket or device: a rename would replace it. A link is no target of its own."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
+            raise OSError("it is a pipe, socket or device, which is never replaced")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a regular file, or make it; a torn line before it is ended.
+
+    OSError for anything else, links included, which might lead anywhere.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o666), "ab") as handle:
+        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+            raise OSError("it is no regular file")
+        size = os.fstat(handle.fileno()).st_size
+        is_torn = size > 0 and os.pread(handle.fileno(), 1, size - 1) != b"\n"
+        handle.write(("\n" if is_torn else "").encode() + line.encode())
+
+
 def atomic_write(path: Path, content: bytes) -> None:
     """Write a file so that after a crash it holds either the old or the new content, whole."""
+    atomic_write_parts(path, (content,))
+
+
+def atomic_write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """The same for content that is made while it is written, and may be too long to be held."""
     temporary = temporary_path(path)
     try:
         make_folder(path.parent)
-        with temporary.open("wb") as handle:
-            handle.write(content)
+        check_target(path)
+        with open_new(temporary) as handle:
+            for part in parts:
+                handle.write(part)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)  # noqa: PTH105  # the atomic step deserves its own name
@@ -102,6 +143,8 @@ def disk_reason(error: OSError) -> str:
     """Say in plain words why the file system refused."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "no space left (disk full or over quota)"
+    if error.errno == errno.ELOOP:
+        return "it is a symbolic link, which is not followed here, or leads round in a loop"
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return "the folder cannot be written (permissions, or a read-only disk)"
     return os.strerror(error.errno) if error.errno else str(error)

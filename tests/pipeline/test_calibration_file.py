@@ -73,7 +73,7 @@ def test_another_heads_is_refused_and_never_saved(run: Path) -> None:
         ({"settings": {}}, "settings: expected leave, merge_gap_s"),
         ({"settings": {"leave": 1.0}}, "settings: expected leave, merge_gap_s"),
         ({"hours": 0}, "hours: got 0"),
-        ({"alarms": 10**400}, "alarms: expected 0 to"),
+        ({"alarms": 10**19}, "alarms: expected 0 to"),
         ({"videos": 10**13}, "videos: expected 0 to"),
         ({"threshold": 1e300}, r"threshold: got 1e\+300"),
         ({"threshold": 1.001}, "threshold: got 1.001"),

@@ -20,6 +20,7 @@ from typing import Any
 from vadpipe.datasets.spans import FEATURES, TruthTable
 from vadpipe.errors import DataError
 from vadpipe.manifest import VideoRecord, read_text, video_id
+from vadpipe.outside import MOST_JSON, parse_json
 from vadpipe.tracks import NORMAL, Interval, TimeGrid
 
 _SUBSETS = {"train": "train", "val": "val", "valid": "val", "test": "test"}  # training, validation, testing
@@ -88,14 +89,10 @@ def read_segments(
 
 def _database(path: str | Path) -> dict[str, _Video]:
     try:
-        content = json.loads(
-            read_text(path), object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_whole_number
-        )
+        content = parse_json(read_text(path, MOST_JSON), finite=True)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise DataError(f"{path}: nested too deeply") from error
-    except DataError as error:
+    except ValueError as error:
         raise DataError(f"{path}: {error}") from error
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict):
@@ -142,21 +139,3 @@ def _number(value: Any, what: str) -> float:
     if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > _MAX_SECONDS:
         raise DataError(f"{what}: got {value!r:.40}, expected a number")
     return float(value)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):  # json would keep the last one silently
-        names = [name for name, _ in pairs]
-        raise DataError(f"{next(name for name in names if names.count(name) > 1)[:80]!r} is there twice")
-    return found
-
-
-def _no_constant(name: str) -> Any:
-    raise DataError(f"{name} is no number of JSON")
-
-
-def _whole_number(text: str) -> int:
-    if len(text) > 18:
-        raise DataError(f"{text[:18]}… is too large a number")
-    return int(text)

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from vadpipe.datasets.spans import FEATURES, TruthTable
 from vadpipe.errors import DataError
-from vadpipe.manifest import MEDIA_SUFFIXES, VideoRecord, at_line, check_id, read_text, video_id
+from vadpipe.manifest import MAX_ID_CHARS, MEDIA_SUFFIXES, VideoRecord, at_line, check_id, read_text, video_id
 from vadpipe.tracks import Interval, TimeGrid
 
 _WORD = re.compile(r"\S+")
+_MOST_START = MAX_ID_CHARS + 4096  # characters of a line in which its id is looked for, folders in front
 _NO_FRAMES = "no frames after the id; expected '<id> start end', parted by blanks, or '-1 -1' for none"
 _NUMBERS_IN_NAME = 8  # words from a name's first number on, so that a line of any length is read in no time
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
@@ -59,7 +60,7 @@ def read_annotations(
 def _split_id(line: str, known: Mapping[str, VideoRecord]) -> tuple[str, list[str]]:
     # Ids hold blanks, so the id is the longest start of the line that is one; of an unknown id the first word is said.
     words = list(_WORD.finditer(line))
-    for word in reversed(words):
+    for word in reversed([word for word in words if word.end() - words[0].start() <= _MOST_START]):
         video = _without_suffix(line[words[0].start() : word.end()])
         if video in known:
             return video, line[word.end() :].split()

@@ -16,6 +16,7 @@ from vadpipe.tracks import NORMAL
 
 _REQUIRED = ("video", "label")
 _OPTIONAL = ("split", "frames", "fps")
+_MOST_COLUMNS = 1000  # each is compared with the optional ones
 
 
 def read_labels(path: str | Path) -> list[VideoRecord]:
@@ -117,6 +118,8 @@ def _hash(video: str, salt: str) -> str:
 
 def _columns(header: Sequence[str]) -> dict[str, int]:
     names = [name.strip().lower() for name in header]
+    if len(header) > _MOST_COLUMNS:
+        raise DataError(f"got {len(header)} columns, expected at most {_MOST_COLUMNS}")
     if missing := [name for name in _REQUIRED if name not in names]:
         raise DataError(
             f"no column {' and '.join(missing)}; got {header!r:.80}, expected 'video,label', parted by commas"

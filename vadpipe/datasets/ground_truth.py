@@ -27,6 +27,7 @@ from vadpipe.datasets.object_arrays import is_object_array, read_object_array
 from vadpipe.datasets.spans import FEATURES, TruthTable, few
 from vadpipe.errors import DataError, UsageError
 from vadpipe.manifest import VideoRecord, read_manifest, read_text
+from vadpipe.outside import open_regular
 from vadpipe.tracks import NORMAL, Interval, TimeGrid
 
 _FRAME = re.compile(r"[0-9]{1,18}")
@@ -78,7 +79,7 @@ def read_truth(
 def names_no_videos(path: Path) -> bool:
     """Whether a file of ground truth is an array, which needs a list of videos to be understood."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(len(_NPY)) == _NPY
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO, NamedTuple
@@ -14,12 +11,13 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from vadpipe.errors import DataError, UsageError
+from vadpipe.outside import open_regular
 
 _MAX_HEADER = 10_000
 # numpy parses the header as Python text and lets the parser's own errors through
 _HEADER_ERRORS = (
     *(ValueError, EOFError, SyntaxError, TokenError, TypeError, OverflowError, RecursionError, MemoryError),
-    *(KeyError, IndexError, AttributeError, AssertionError),
+    *(KeyError, IndexError, AttributeError, AssertionError, SystemError),
 )
 
 
@@ -31,15 +29,6 @@ class ArrayHeader(NamedTuple):
     dtype: np.dtype[Any]
 
 
-def open_regular(path: str | Path) -> BinaryIO:
-    """Open a file for reading; OSError for what is no regular file. A pipe would be waited for without end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file")
-    return os.fdopen(descriptor, "rb")
-
-
 def read_array_header(file: BinaryIO) -> ArrayHeader:
     """Read the header of an open ``.npy`` file, which then stands where the values begin.
 
@@ -49,6 +38,10 @@ def read_array_header(file: BinaryIO) -> ArrayHeader:
         version = npy_format.read_magic(file)
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"format version {version[0]}.{version[1]}, expected 1.0 or 2.0")
+        at, field = file.tell(), 2 if version == (1, 0) else 4
+        if (length := int.from_bytes(file.read(field), "little")) > _MAX_HEADER:  # numpy would make room for it first
+            raise ValueError(f"a header of {length} bytes, expected at most {_MAX_HEADER}")
+        file.seek(at)
         read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         return ArrayHeader(*read(file, max_header_size=_MAX_HEADER))
     except _HEADER_ERRORS as error:
@@ -68,6 +61,8 @@ def open_array(path: str | Path) -> NDArray[Any]:
             file.seek(0)
             read_array_header(file)
         mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        if mapped.dtype.kind not in "biuf":
+            raise DataError(f"not a plain .npy array: got {mapped.dtype}, expected numbers")
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     except DataError as error:

@@ -18,6 +18,7 @@ import numpy as np
 
 from vadpipe.datasets.npy import read_array_header
 from vadpipe.errors import DataError, UsageError
+from vadpipe.outside import open_regular
 
 _MAX_BYTES = 16 << 20  # the largest real file has 53 kB
 _MAX_VALUES = 1_000_000  # … and 3000 values
@@ -57,7 +58,7 @@ def read_object_array(path: str | Path) -> list[Any]:
     it holds anything else, which is then named.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             raw = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
@@ -72,7 +73,7 @@ def read_object_array(path: str | Path) -> list[Any]:
 
 def is_object_array(path: str | Path) -> bool:
     """Whether a ``.npy`` file says that it holds Python objects; :class:`DataError` if it is no ``.npy`` at all."""
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         try:
             return bool(read_array_header(file).dtype.hasobject)
         except DataError as error:

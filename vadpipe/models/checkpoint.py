@@ -25,12 +25,18 @@ from vadpipe.models.heads import build_head
 from vadpipe.models.inputs import HeadInputs
 from vadpipe.models.tensor_files import read_file, replace_files
 from vadpipe.models.text_tower import TextTower
+from vadpipe.outside import read_json, twice
+from vadpipe.redact import redacted
+from vadpipe.shapes_only import shapes_only
 from vadpipe.spec import FeatureSpec
 from vadpipe.whole_file import atomic_write
 
 SCHEMA = "vadpipe.head/1"
 TOWER_FILE = "text_tower.safetensors"
 _TOKENS = "tokens"  # beside the tower's own names in that file
+_MOST_BYTES = 4 << 20  # of config.json
+_MOST_CLASSES, _LONGEST_CLASS = 1000, 200
+_PLAIN = {"\\": "\\\\", "&": "&amp;", "<": "&lt;", "[": "\\[", "]": "\\]", "`": "'", "|": "\\|"}
 _OPTIONAL = {"audio_spec", "tower_sha256"}  # heads of before there was audio lack the first
 
 
@@ -142,7 +148,7 @@ def load_head(folder: Path, device: str = "cpu", *, with_tower: bool = False) ->
         audio_spec = FeatureSpec.from_mapping(audio) if audio else None
         classes = tuple(str(name) for name in described["classes"])
         audio_dim = audio_spec.dim if audio_spec else 0
-        with torch.device("meta"):  # wider settings than the file's cost no memory; head_config bounds the layers
+        with shapes_only():  # wider settings than the file's cost no memory; head_config bounds the layers
             text = torch.zeros(len(classes), config.model.dim)
             check_state(build_head(config, HeadInputs(spec.dim, text, audio_dim)).state_dict(), state)
         head = build_head(config, HeadInputs(spec.dim, torch.zeros(text.shape), audio_dim, **inputs))
@@ -188,7 +194,7 @@ def _read_tower(path: Path, sha256: str | None) -> dict[str, Any]:
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = read_json(path, _MOST_BYTES)
     except FileNotFoundError:
         raise CheckpointError(f"{folder} holds no finished head (no config.json); run vadpipe train first") from None
     except (OSError, ValueError) as error:
@@ -196,7 +202,25 @@ def _read_description(folder: Path) -> dict[str, Any]:
     wanted = {"schema", "config", "spec", "classes", "selection", "provenance", "sha256"}
     if not isinstance(described, dict) or set(described) - _OPTIONAL != wanted or described["schema"] != SCHEMA:
         raise CheckpointError(f"{path} is not {SCHEMA}; written by another version or damaged")
+    _check_texts(path, described)
     return described
+
+
+def _check_texts(path: Path, described: Mapping[str, Any]) -> None:
+    """Refuse what would not be a name, a digest or facts wherever it is shown."""
+    names = described["classes"]
+    if not isinstance(names, list) or not 1 <= len(names) <= _MOST_CLASSES or not all(map(_is_class, names)):
+        raise CheckpointError(f"{path}: classes: expected up to {_MOST_CLASSES} printable names")
+    if twofold := twice(names):
+        raise CheckpointError(f"{path}: class {twofold!r} is there twice")
+    if not isinstance(described["selection"], str) or not isinstance(described["provenance"], dict):
+        raise CheckpointError(f"{path}: expected a text as selection, and facts by name as provenance")
+    if not all(isinstance(described.get(name) or "", str) for name in ("sha256", "tower_sha256")):
+        raise CheckpointError(f"{path}: expected digests as texts")
+
+
+def _is_class(name: Any) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= _LONGEST_CLASS and name.isprintable()
 
 
 def check_state(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> None:
@@ -215,8 +239,12 @@ def check_state(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> None
 def model_card(trained: TrainedHead, digest: str) -> str:
     """Markdown for people: what this is, what it was trained on, how it was selected, what it must not be used for."""
     spec = trained.spec
-    facts = "\n".join(f"| {name} | {_cell(value)} |" for name, value in sorted(trained.provenance.items()))
-    audio = f"| audio | `{trained.audio_spec.folder}` ({trained.audio_spec.model}) |\n" if trained.audio_spec else ""
+    facts = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in sorted(trained.provenance.items()))
+    audio = (
+        f"| audio | `{_cell(trained.audio_spec.folder)}` ({_cell(trained.audio_spec.model)}) |\n"
+        if trained.audio_spec
+        else ""
+    )
     untrained = (
         "\n**The encoder had random weights. Scores from this head show that the pipeline works, nothing more.**\n"
         if spec.untrained
@@ -225,12 +253,12 @@ def model_card(trained: TrainedHead, digest: str) -> str:
     trained_on = "According to its authors, trained" if trained.caution else "Trained"
     return f"""# {trained.config.head} head
 {untrained}
-Scores snippets of {spec.frames_per_snippet} frames for: {", ".join(trained.classes)}.
+Scores snippets of {spec.frames_per_snippet} frames for: {", ".join(map(_cell, trained.classes))}.
 
 | | |
 |---|---|
-| features | `{spec.folder}` ({spec.model}, weights {spec.weights}, {spec.dim} columns) |
-{audio}| selection | {trained.selection} |
+| features | `{_cell(spec.folder)}` ({_cell(spec.model)}, weights {_cell(spec.weights)}, {spec.dim} columns) |
+{audio}| selection | {_cell(trained.selection)} |
 | sha256 of model.safetensors | `{digest}` |
 {facts}
 
@@ -242,5 +270,8 @@ Use: `vadpipe detect clip.mp4 --run {{this folder}}`
 
 
 def _cell(value: object) -> str:
-    """A value that cannot end its cell of a Markdown table."""
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    """A value as plain text: it cannot end its cell of a Markdown table, nor be a link, a picture or HTML."""
+    text = "".join(char if char.isprintable() else " " for char in redacted(str(value)))
+    for char, shown in _PLAIN.items():
+        text = text.replace(char, shown)
+    return text

@@ -19,6 +19,7 @@ from vadpipe.config import RunConfig, TrainConfig, from_mapping, head_config
 from vadpipe.datasets import DATASETS
 from vadpipe.errors import CheckpointError
 from vadpipe.models.text_tower import TextTower
+from vadpipe.shapes_only import shapes_only
 
 WIDTH = 512  # columns of CLIP's features, and of everything in these heads
 NESTS = ("model_state_dict", "state_dict")
@@ -255,7 +256,7 @@ def _renamed(name: str, beginnings: Mapping[str, str]) -> str | None:
 
 
 def _tower_on_paper() -> Mapping[str, Tensor]:
-    with torch.device("meta"):
+    with shapes_only():
         return TextTower(WIDTH, _LAYERS, _HEADS, _VOCABULARY, _POSITIONS, WIDTH).state_dict()
 
 

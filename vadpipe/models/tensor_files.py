@@ -13,7 +13,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vadpipe.errors import CheckpointError, StoreError
+from vadpipe.outside import read_regular
 from vadpipe.whole_file import atomic_write, disk_reason, sync_folder
+
+MOST_BYTES = 4 << 30
+"""Largest tensor file of a head that is read."""
 
 
 def replace_files(tensors: Mapping[Path, bytes], description: Path, described: bytes) -> None:
@@ -49,13 +53,13 @@ def _settle(paths: Iterable[Path], description: Path) -> None:
 def read_file(path: Path, sha256: str) -> bytes:
     """Content of the file with this digest, under its own name or its next one; :class:`CheckpointError` if none."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        content = read_regular(path, MOST_BYTES)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); train or import again") from error
     if hashlib.sha256(content).hexdigest() == sha256:
         return content
-    with contextlib.suppress(OSError):  # the usual case: there is none
-        content = _next(path).read_bytes()
+    with contextlib.suppress(OSError, ValueError):  # the usual case: there is none
+        content = read_regular(_next(path), MOST_BYTES)
         if hashlib.sha256(content).hexdigest() == sha256:
             return content
     raise CheckpointError(f"{path} has another sha256 than config.json says: damaged or exchanged")

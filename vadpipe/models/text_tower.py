@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vadpipe.errors import WeightsError
 from vadpipe.models.clip_layers import LayerNorm, ResidualBlock, full_precision
+from vadpipe.shapes_only import shapes_only
 
 _BLOCK = "transformer.resblocks."
 
@@ -50,7 +51,7 @@ class TextTower(nn.Module):
         except (KeyError, ValueError, IndexError) as error:
             raise WeightsError(f"CLIP's text tower: {error} is missing or has another shape") from error
         layers = len({name.split(".")[2] for name in state if name.startswith(_BLOCK)})
-        with torch.device("meta"):
+        with shapes_only():
             tower = cls(width, layers, heads or max(width // 64, 1), vocabulary, positions, dim)
         wanted = tower.state_dict()
         missing = [name for name in wanted if name not in state or state[name].shape != wanted[name].shape]

@@ -12,6 +12,7 @@ from typing import Any
 from vadpipe.calibration import Calibration
 from vadpipe.config import DetectConfig
 from vadpipe.errors import CheckpointError
+from vadpipe.outside import open_regular, read_json
 from vadpipe.track_file import atomic_write
 
 SCHEMA = "vadpipe.calibration/1"
@@ -50,12 +51,8 @@ def to_json(calibration: Calibration) -> dict[str, Any]:
 def read_calibration(path: Path, head_sha256: str) -> Calibration:
     """Read and check; ``head_sha256`` is the digest of the head that is to use it. Errors as for a run folder's."""
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise ValueError(f"over {_MOST_BYTES} bytes")
-        calibration = _from_json(json.loads(content))
-    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        calibration = _from_json(read_json(path, _MOST_BYTES))
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         text = str(error) or type(error).__name__
         said = text if len(text) < 200 else f"{text[:200]} …"
         raise CheckpointError(
@@ -72,7 +69,7 @@ def students_file(path: Path) -> Path:
 
 def names_calibration(path: Path) -> bool:
     """Whether a file, though perhaps damaged, calls itself a calibration: then a new one may replace it."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return SCHEMA.rpartition("/")[0].encode() in file.read(200)
 
 
@@ -80,10 +77,12 @@ def head_digest(run: Path) -> str:
     """Digest of the head in a run folder, as its ``config.json`` names it; :class:`CheckpointError` without one."""
     path = run / "config.json"
     try:
-        digest = json.loads(path.read_bytes())["sha256"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        digest = read_json(path)["sha256"]
+        if not isinstance(digest, str):
+            raise TypeError("sha256 is no text")
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{run} holds no finished head: {path} cannot be read ({error})") from error
-    return str(digest)
+    return digest
 
 
 def _from_json(told: Any) -> Calibration:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vadpipe.errors import UsageError
+from vadpipe.outside import parse_toml, read_regular
 from vadpipe.tracks import NORMAL
 
 MOST_BYTES = 256 * 1024
@@ -77,8 +77,8 @@ def load_categories(path: Path) -> tuple[OwnCategory, ...]:
     :class:`UsageError` says what is wrong, and in which category.
     """
     try:
-        tables = tomllib.loads(_text(path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        tables = parse_toml(_text(path))
+    except ValueError as error:
         raise UsageError(f"categories file {path}: not TOML in UTF-8: {error}") from error
     try:
         if unknown := sorted(set(tables) - {"category"}):
@@ -99,13 +99,11 @@ def _text(path: Path) -> str:
     try:
         if not path.is_file():
             raise UsageError(f"categories file {path} does not exist, or is no file")
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
+        return read_regular(path, MOST_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise  # the caller says it
+    except (OSError, ValueError) as error:
         raise UsageError(f"categories file {path} cannot be read: {error}") from error
-    if len(content) > MOST_BYTES:
-        raise UsageError(f"categories file {path}: over {MOST_BYTES} bytes, which no list of categories needs")
-    return content.decode("utf-8-sig")
 
 
 def _category(table: Any, number: int) -> OwnCategory:

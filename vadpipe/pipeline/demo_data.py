@@ -22,6 +22,7 @@ import numpy as np
 
 from vadpipe.errors import UsageError
 from vadpipe.extractors.media_write import write_mp4
+from vadpipe.outside import read_json
 from vadpipe.pipeline.demo_scene import CATEGORIES, PlantedEvent, SceneSpec, render, sound
 from vadpipe.track_file import atomic_write
 from vadpipe.tracks import NORMAL, Interval, TimeGrid
@@ -160,7 +161,7 @@ def _claim(folder: Path, made_with: dict[str, int]) -> None:
         atomic_write(note, json.dumps(made_with).encode())
         return
     try:
-        found = json.loads(note.read_text(encoding="utf-8"))
+        found = read_json(note)
     except ValueError:
         found = "something unreadable"
     if found != made_with:

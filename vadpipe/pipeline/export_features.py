@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vadpipe.errors import DataError, StoreError, UsageError
 from vadpipe.manifest import VideoRecord, check_id
+from vadpipe.outside import read_json
 from vadpipe.pipeline.export_files import SPEC_FILE, STATES_ENDING, states_json
 from vadpipe.pipeline.export_manifest import UNLABELLED, ExportManifest
 from vadpipe.pipeline.feature_sources import FeatureSource
@@ -127,7 +128,7 @@ def _claim(out: Path, spec: FeatureSpec, dtype: str) -> None:
     content = {"digest": spec.digest, "dtype": dtype, "spec": asdict(spec)}
     place = out / SPEC_FILE
     try:
-        earlier: Any = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else None
+        earlier: Any = read_json(place) if place.is_file() else None
         is_empty = not out.exists() or not any(out.iterdir())
     except (OSError, ValueError) as error:
         raise UsageError(f"--out {out}: {error}; choose a new folder") from error

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vadpipe.errors import DataError, StoreError, UsageError
+from vadpipe.outside import parse_json, read_regular
 from vadpipe.sound import SOUND_STATES
 from vadpipe.spec import FeatureSpec
 
@@ -72,18 +73,16 @@ def _is_run(run: object) -> bool:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+        return read_regular(path, _MAX_BYTES)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > _MAX_BYTES:
-        raise DataError(f"{path}: got more than {_MAX_BYTES} bytes, which is no file of an export")
-    return content
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _parsed(content: bytes, path: Path) -> dict[str, Any]:
     try:
-        told = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        told = parse_json(content)
+    except ValueError as error:
         raise DataError(f"{path} is no readable JSON ({error}); export again") from error
     return told if isinstance(told, dict) else {}

@@ -16,8 +16,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vadpipe.datasets.npy import open_regular, read_array_header
+from vadpipe.datasets.npy import read_array_header
 from vadpipe.errors import DataError
+from vadpipe.outside import open_regular
 
 MAX_BYTES = 1 << 30
 """Largest file that is read; a day of video has 0.2 GiB of CLIP features."""

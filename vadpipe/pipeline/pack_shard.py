@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vadpipe.errors import StoreError
+from vadpipe.outside import open_regular, parse_json
 from vadpipe.pipeline.store_files import is_place
-from vadpipe.whole_file import disk_reason, make_folder, sync_folder, temporary_path
+from vadpipe.whole_file import check_target, disk_reason, make_folder, open_new, sync_folder, temporary_path
 
 SCHEMA = "vadpipe.pack/1"
 INDEX = "index.jsonl"
@@ -77,7 +78,8 @@ def write_shard(path: Path, root: Path, members: Sequence[Member]) -> tuple[int,
     temporary = temporary_path(path)
     try:
         make_folder(path.parent)
-        with temporary.open("wb") as file:
+        check_target(path)
+        with open_new(temporary) as file:
             out = _Digested(file)
             _write(out, root, members)
             file.flush()
@@ -114,7 +116,7 @@ class Shard:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = path.open("rb")
+            self._file = open_regular(path)
         except OSError as error:
             raise StoreError(f"cannot read {path}: {disk_reason(error)}") from error
         try:
@@ -172,7 +174,7 @@ def _index(members: Sequence[Member]) -> bytes:
 def _members(index: bytes, path: Path) -> tuple[Member, ...]:
     """The members that an index lists; :class:`StoreError` unless it is one that :func:`_index` writes."""
     try:
-        lines = [json.loads(line) for line in index.decode("utf-8").splitlines()]
+        lines = [parse_json(line) for line in index.decode("utf-8").splitlines()]
         members = tuple(Member(**line) for line in lines[1:])
         fine = all(
             is_place(member.path)
@@ -184,7 +186,7 @@ def _members(index: bytes, path: Path) -> tuple[Member, ...]:
         names = {member.path for member in members}
         if not fine or len(names) < len(members) or _index(members) != index:
             raise ValueError("a line is impossible, or there twice")
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise StoreError(f"{path}: its index is not one of {SCHEMA} ({error})") from error
     return members
 

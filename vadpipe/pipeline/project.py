@@ -7,7 +7,6 @@ the folder or in ``features/``, or as folders ``videos/<label>/``; ``annotations
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from vadpipe.datasets.ground_truth import read_truth, truth_of_records
 from vadpipe.datasets.spans import compare_lengths
 from vadpipe.errors import DataError, UsageError
 from vadpipe.manifest import SPLITS, VideoRecord, read_manifest
+from vadpipe.outside import read_json
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import MANIFEST, FeatureStore
 from vadpipe.tracks import TimeGrid
@@ -145,6 +145,8 @@ def clear_run(folder: Path) -> None:
     """Remove an earlier run for ``--restart``; refuses a folder that is not a run."""
     if not folder.exists():
         return
+    if folder.is_symlink():
+        raise UsageError(f"--restart: {folder} is a link; name the folder that it leads to")
     known = {
         "state.safetensors",
         "metrics.jsonl",
@@ -211,7 +213,7 @@ def test_records(
 def seen_parts(run: Path) -> dict[str, list[str]]:
     """Part (``train``, ``val``, ``teacher``) -> ids that a head has seen there; nothing for a head from elsewhere."""
     try:
-        told = json.loads((run / SEEN_FILE).read_text(encoding="utf-8"))
+        told = read_json(run / SEEN_FILE)
         return {str(part): [str(video) for video in videos] for part, videos in told.items()}
     except FileNotFoundError:
         return {}

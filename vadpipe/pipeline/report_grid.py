@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from vadpipe.errors import DataError, UsageError, VadpipeError
 from vadpipe.models.checkpoint import names_test_set
+from vadpipe.outside import read_json
 from vadpipe.spec import FeatureSpec
 
 _MOST_BYTES = 64 << 20
@@ -88,8 +88,8 @@ def _read(path: Path) -> Any:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise DataError(f"{path}: got {path.stat().st_size} bytes, expected at most {_MOST_BYTES}")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(path, _MOST_BYTES)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
@@ -157,7 +157,7 @@ def _cautions(folder: Path, runs: Sequence[Mapping[str, Any]], warned: bool) -> 
             continue
         path = folder / Path(str(run.get("run", ""))).name / "config.json"
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
+            told = read_json(path)
             spec = FeatureSpec.from_mapping(told["spec"])
             facts = told.get("provenance") or {}
             found += encoder_cautions(spec.untrained, str(facts.get("text_weights", "")))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vadpipe.errors import StoreError, TrackDamaged, UsageError
+from vadpipe.outside import read_json
 from vadpipe.pipeline.pack_shard import SCHEMA, Member, describe_shard, member_of, write_shard
 from vadpipe.pipeline.store_files import check_file, places, refuse, spec_folders
 from vadpipe.whole_file import atomic_write, disk_reason, is_leftover
@@ -124,11 +125,7 @@ def _listed(folder: Path) -> tuple[ShardFile, ...]:
     """The shards that ``pack.json`` lists; errors as of :func:`read_pack`."""
     path = folder / PACK
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_PACK_BYTES + 1)
-        if len(content) > _MOST_PACK_BYTES:
-            raise ValueError(f"over {_MOST_PACK_BYTES} bytes")
-        described = json.loads(content)
+        described = read_json(path, _MOST_PACK_BYTES)
         shards = tuple(ShardFile(**line) for line in described["shards"])
         if described["schema"] != SCHEMA or not all(_possible(shard) for shard in shards):
             raise ValueError(f"not of {SCHEMA}")
@@ -136,7 +133,7 @@ def _listed(folder: Path) -> tuple[ShardFile, ...]:
         raise StoreError(f"{folder} holds no finished pack (no {PACK}); run vadpipe store pack again") from None
     except OSError as error:
         raise StoreError(f"cannot read {path}: {disk_reason(error)}") from error
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise StoreError(f"{path} cannot be used ({error}); fetch it again") from error
     return shards
 

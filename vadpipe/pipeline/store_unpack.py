@@ -18,7 +18,7 @@ from vadpipe.pipeline.store_files import check_file
 from vadpipe.pipeline.store_pack import read_pack
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
-from vadpipe.whole_file import disk_reason, make_folder, sync_folder, temporary_path
+from vadpipe.whole_file import disk_reason, make_folder, open_new, sync_folder, temporary_path
 
 Check = Callable[[Path, str], tuple[FeatureSpec, dict[str, Any]] | None]
 
@@ -124,7 +124,7 @@ def _place(shard: Shard, member: Member, store: FeatureStore, check: Check) -> s
     temporary = temporary_path(target)
     try:
         make_folder(target.parent)
-        with temporary.open("wb") as out:
+        with open_new(temporary) as out:
             whole = shard.copy(member, out)
             out.flush()
             os.fsync(out.fileno())

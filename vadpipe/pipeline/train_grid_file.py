@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vadpipe.config import RunConfig, from_mapping, load_config, to_mapping
 from vadpipe.errors import UsageError
+from vadpipe.outside import read_toml
 
 _LONGEST_NAME, _MOST_SEEDS = 80, 1000
 _BASE, _AUDIO = "{base}", "{audio_stream}"
@@ -56,7 +56,7 @@ class GridFile:
             raise UsageError("no [[row]]; a grid needs at least one")
         for name in names:
             if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
-                raise UsageError(f"row name: got {name!r}, expected 1 to {_LONGEST_NAME} printable characters")
+                raise UsageError(f"row name: got {name!r:.80}, expected 1 to {_LONGEST_NAME} printable characters")
             if names.count(name) > 1:
                 raise UsageError(f"row name {name!r} is there {names.count(name)} times; give every row its own")
         if len(set(self.seeds)) != len(self.seeds) or any(not 0 <= seed < 10**9 for seed in self.seeds):
@@ -140,10 +140,10 @@ def count_runs(plans: Sequence[Plan]) -> int:
 def read_grid(path: Path) -> GridFile:
     """Read a grid file; :class:`UsageError` names it, and the key that is wrong."""
     try:
-        return from_mapping(GridFile, tomllib.loads(path.read_text(encoding="utf-8")))
+        return from_mapping(GridFile, read_toml(path))
     except FileNotFoundError:
         raise UsageError(f"grid file {path} does not exist") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, UsageError) as error:
+    except (OSError, ValueError, UsageError) as error:
         raise UsageError(f"grid file {path}: {error}") from error
 
 

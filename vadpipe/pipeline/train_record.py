@@ -13,6 +13,7 @@ from vadpipe.config import RunConfig, to_mapping
 from vadpipe.errors import CheckpointError, UsageError
 from vadpipe.models.checkpoint import TrainedHead, load_head, save_head
 from vadpipe.models.inputs import HeadInputs
+from vadpipe.outside import MOST_JSON, parse_json, read_regular
 from vadpipe.pipeline.bags import Bags
 from vadpipe.pipeline.project import SEEN_FILE
 from vadpipe.pipeline.train_state import TrainState
@@ -98,11 +99,15 @@ def finished_run(folder: Path, fingerprint: str, device: str) -> FitResult | Non
     return FitResult(trained, best, tuple(rows))
 
 
+def _lines(path: Path) -> list[str]:
+    return read_regular(path, MOST_JSON).decode().splitlines()
+
+
 def read_history(folder: Path) -> list[Row]:
     """Figures of the epochs that are finished so far; :class:`CheckpointError` where the file is damaged."""
     path = folder / HISTORY_FILE
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+        rows = [parse_json(line) for line in _lines(path)] if path.is_file() else []
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); train with --restart") from error
     if not all(isinstance(row, dict) and "epoch" in row for row in rows):

@@ -17,6 +17,7 @@ from torch import Tensor
 from vadpipe.config import TrainConfig
 from vadpipe.errors import CheckpointError, UsageError
 from vadpipe.models.checkpoint import check_state
+from vadpipe.outside import parse_json
 from vadpipe.track_file import atomic_write
 
 STATE_FILE = "state.safetensors"
@@ -119,7 +120,7 @@ class TrainState:
     def _load(self, path: Path) -> None:
         try:
             with safe_open(path, framework="pt", device="cpu") as file:
-                told = json.loads(file.metadata()["vadpipe"])
+                told = parse_json(file.metadata()["vadpipe"])
                 tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no dict
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged ({error}); train with --restart") from error

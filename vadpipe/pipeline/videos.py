@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vadpipe.errors import DataError, UsageError
 from vadpipe.manifest import MEDIA_SUFFIXES, video_id
+from vadpipe.redact import host_of, is_address, redacted
 
 _MOST_SAID = 120  # characters of a path in a message
 
@@ -45,8 +46,18 @@ def _files_at(place: Path) -> list[Path]:
             raise UsageError(f"{place} holds no video ({', '.join(sorted(MEDIA_SUFFIXES))})")
         return files
     if not place.exists():
-        raise UsageError(f"{place} does not exist")
+        raise UsageError(missing(place))
     return [place]
+
+
+def missing(place: Path) -> str:
+    """What to say of a place that is not there: an address is no file, and none is opened."""
+    if not is_address(str(place)):
+        return f"{place} does not exist"
+    return (
+        f"{host_of(str(place))} is an address, and vadpipe opens files only. Record it first, for example with "
+        "ffmpeg -i ADDRESS -t 600 -c copy clip.mkv, and give the file"
+    )
 
 
 @contextmanager
@@ -63,5 +74,5 @@ def said_of(path: Path, error: Exception) -> str:
     """What went wrong with a video, with its path in front once, as it was given: many messages name it themselves."""
     text = str(error)
     for name in (f"{path}: ", f"{path.absolute()}: "):
-        text = text.removeprefix(name)
+        text = text.removeprefix(redacted(name))
     return f"{path}: {text}"
