@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from vadpipe.detection import Detection
 from vadpipe.pipeline.html_facts import alarm_from, category, clock, counted, footer, score_text
@@ -12,6 +12,7 @@ from vadpipe.pipeline.html_page import asset, header, theme_script
 from vadpipe.tracks import ScoreTrack
 
 _WIDTH, _HEIGHT = 240, 40  # of a small curve, in its own units; the page stretches it
+_LINES = Markup("<!--lines-->")  # where they go; nothing else in the page is a comment
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,24 @@ class IndexLine:
     picture: str = ""
 
 
-def rank(detection: Detection) -> tuple[bool, float, str]:
-    """Sorts videos: those with intervals first; then by :func:`highest`, downwards; then by name."""
-    return (not detection.intervals, -highest(detection), detection.clip.id)
+@dataclass(frozen=True, slots=True, order=True)
+class Rank:
+    """Sorts videos: those with intervals first; then by :func:`highest`, downwards; then by name.
+
+    ``intervals`` and ``duration_s`` are what the head of the index adds up.
+    """
+
+    nothing: bool
+    lowest: float
+    name: str
+    intervals: int = field(compare=False)
+    duration_s: float = field(compare=False)
+
+
+def rank(detection: Detection) -> Rank:
+    """What an index has to know of a video before its first line."""
+    found, length = len(detection.intervals), detection.scores.grid.duration_s
+    return Rank(not found, -highest(detection), detection.clip.id, found, length)
 
 
 def highest(detection: Detection) -> float:
@@ -35,12 +51,12 @@ def highest(detection: Detection) -> float:
     return float(detection.scores.anomaly.max()) if len(detection.scores.anomaly) else 0.0
 
 
-def index_page(lines: Sequence[IndexLine]) -> bytes:
-    """The whole page, UTF-8; ``lines`` in the order in which they are shown."""
-    with_any = sum(bool(line.detection.intervals) for line in lines)
-    total = sum(len(line.detection.intervals) for line in lines)
-    hours = clock(sum(line.detection.scores.grid.duration_s for line in lines), 0)
-    said = f"{counted(total, 'interval')} in {with_any} of {counted(len(lines), 'video')}, {hours} in all"
+def index_page(ranks: Sequence[Rank], lines: Iterable[IndexLine]) -> Iterator[bytes]:
+    """The whole page, UTF-8, in parts; ``lines``, in the order of ``ranks``, are asked for one by one and not held."""
+    with_any = sum(not one.nothing for one in ranks)
+    total = sum(one.intervals for one in ranks)
+    hours = clock(sum(one.duration_s for one in ranks), 0)
+    said = f"{counted(total, 'interval')} in {with_any} of {counted(len(ranks), 'video')}, {hours} in all"
     heads = [
         element("th", element("span", "Picture of the highest peak", class_="unseen"), scope="col"),
         element("th", "Video", scope="col"),
@@ -51,7 +67,7 @@ def index_page(lines: Sequence[IndexLine]) -> bytes:
         "table",
         element("caption", "Videos, the highest anomaly score first; those without an interval last", class_="unseen"),
         element("thead", element("tr", *heads)),
-        element("tbody", *(_line(line) for line in lines)),
+        element("tbody", _LINES),
         class_="videos",
     )
     note = (
@@ -65,7 +81,12 @@ def index_page(lines: Sequence[IndexLine]) -> bytes:
         footer(),
         class_="wide",
     )
-    return page("Videos · vadpipe", body, style=asset("report.css"), script=theme_script())
+    whole = page("Videos · vadpipe", body, style=asset("report.css"), script=theme_script())
+    start, end = whole.split(_LINES.encode())
+    yield start
+    for line in lines:
+        yield _line(line).encode()
+    yield end
 
 
 def _line(line: IndexLine) -> Markup:

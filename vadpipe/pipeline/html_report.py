@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -23,7 +23,7 @@ from vadpipe.pipeline.html_media import (
 from vadpipe.pipeline.html_page import PageParts, video_page
 from vadpipe.pipeline.html_payload import Peak, peaks_of
 from vadpipe.store import safe_name
-from vadpipe.track_file import atomic_write
+from vadpipe.track_file import atomic_write, atomic_write_parts
 from vadpipe.tracks import FloatArray, Interval
 
 
@@ -85,25 +85,30 @@ def write_html(
 def _write_many(
     entries: Sequence[ReportEntry], out: Path, embed: bool, on_page: Callable[[int], None] | None
 ) -> list[Path]:
-    ranked = sorted(entries, key=lambda entry: rank(entry.detection))
+    """The index is written while the pages are, and appears after the last of them; one entry is held at a time."""
+    ranks = [rank(entry.detection) for entry in entries]
+    order = sorted(range(len(entries)), key=ranks.__getitem__)
+    ranks = [ranks[place] for place in order]
     folder = out.with_name(f"{out.stem}_files")
-    names = _names([entry.detection.clip.id for entry in ranked])
+    names = _names([one.name for one in ranks])
     back = ("All videos", f"../{_quoted(out.name)}")
-    lines, written = [], []
-    for number, (entry, name) in enumerate(zip(ranked, names, strict=True)):
-        links = [back]
-        if number:
-            links.append(("Previous video", _quoted(names[number - 1])))
-        if number + 1 < len(names):
-            links.append(("Next video", _quoted(names[number + 1])))
-        seen = _write_page(entry, folder / name, embed=embed, links=tuple(links))
-        written.append(folder / name)
-        picture = seen.pictures[0][1] if seen.pictures else ""
-        lines.append(IndexLine(entry.detection, f"{_quoted(folder.name)}/{_quoted(name)}", picture))
-        if on_page is not None:
-            on_page(len(entries))
-    atomic_write(out, index_page(lines))
-    return [out, *written]
+
+    def lines() -> Iterator[IndexLine]:
+        for number, (place, name) in enumerate(zip(order, names, strict=True)):
+            links = [back]
+            if number:
+                links.append(("Previous video", _quoted(names[number - 1])))
+            if number + 1 < len(names):
+                links.append(("Next video", _quoted(names[number + 1])))
+            entry = entries[place]
+            seen = _write_page(entry, folder / name, embed=embed, links=tuple(links))
+            picture = seen.pictures[0][1] if seen.pictures else ""
+            yield IndexLine(entry.detection, f"{_quoted(folder.name)}/{_quoted(name)}", picture)
+            if on_page is not None:
+                on_page(len(entries))
+
+    atomic_write_parts(out, index_page(ranks, lines()))
+    return [out, *(folder / name for name in names)]
 
 
 def _quoted(name: str) -> str:
@@ -113,11 +118,15 @@ def _quoted(name: str) -> str:
 
 def _names(ids: Sequence[str]) -> list[str]:
     """File names of the pages: from the ids, safe on any file system, different where ids are the same."""
+    stems = [Path(safe_name(video)).stem for video in ids]
+    taken = dict.fromkeys(stems, 0)  # how many names are a stem, or begin with it and an underscore
     names: list[str] = []
-    for video in ids:
-        stem = Path(safe_name(video)).stem
-        number = sum(name == f"{stem}.html" or name.startswith(f"{stem}_") for name in names)
-        names.append(f"{stem}_{number + 1}.html" if number else f"{stem}.html")
+    for stem in stems:
+        name = f"{stem}_{taken[stem] + 1}" if taken[stem] else stem
+        for begun in (name, *(name[:at] for at, char in enumerate(name) if char == "_")):
+            if begun in taken:
+                taken[begun] += 1
+        names.append(f"{name}.html")
     return names
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,15 +85,14 @@ def absolute(detection: Detection) -> Path:
 
 def distinct_names(detections: Sequence[Detection]) -> list[str]:
     """A key for each video: its id, or its path where others have the same id; no two are equal."""
-    ids = [detection.clip.id for detection in detections]
-    names: list[str] = []
+    ids = Counter(detection.clip.id for detection in detections)
+    names: dict[str, None] = {}
     for detection in detections:
-        name = detection.clip.id if ids.count(detection.clip.id) == 1 else detection.clip.path
-        taken, count = set(names), 1
-        while (told := name if count == 1 else f"{name} ({count})") in taken:
+        name, count = detection.clip.id if ids[detection.clip.id] == 1 else detection.clip.path, 1
+        while (told := name if count == 1 else f"{name} ({count})") in names:
             count += 1
-        names.append(told)
-    return names
+        names[told] = None
+    return list(names)
 
 
 def visible(text: str) -> str:
