@@ -58,6 +58,9 @@ def extract(
     jobs: int = 2,
     device: str = "auto",
     gpus: str | None = None,
+    engine: str = "local",
+    ray_address: str | None = None,
+    retry_quarantined: bool = False,
     on_progress: OnProgress | None = None,
 ) -> ExtractSummary:
     """Compute features of ``videos`` (files or folders) into the store ``out``; a rerun does only what is missing.
@@ -66,6 +69,9 @@ def extract(
         Kinds of features; frames per snippet; what one video may cost, by the names of ``Limits``.
     device, gpus
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; or ``all`` or ``0,1`` for an encoder on each of several GPUs.
+    engine, ray_address, retry_quarantined
+        ``ray``: on a Ray cluster, one of its own or the one at the address (docs/clusters.md); try videos again that
+        killed their process.
     on_progress
         Told of videos, in parts.
 
@@ -75,6 +81,7 @@ def extract(
     from vadpipe.extractors.weights import parse_weights
     from vadpipe.pipeline.extract_devices import gpu_devices
     from vadpipe.pipeline.extract_run import ExtractRequest, check_request, extract_run
+    from vadpipe.pipeline.ray_cluster import check_engine
     from vadpipe.pipeline.videos import find_videos
 
     names = (streams,) if isinstance(streams, str) else tuple(streams)
@@ -84,6 +91,10 @@ def extract(
     check_request(names, stride, decoder, decode_device)
     if gpus is not None and device != "auto":
         raise UsageError(f"gpus {gpus} and device {device}: give one of them")
+    address = check_engine(engine, ray_address, device, gpus)
+    devices: tuple[str, ...] = (device,)
+    if engine == "local":
+        devices = (resolve_device(device),) if gpus is None else gpu_devices(gpus)
     request = ExtractRequest(
         found,
         Path(out),
@@ -96,8 +107,11 @@ def extract(
         decoder,
         decode_device,
         jobs,
-        (resolve_device(device),) if gpus is None else gpu_devices(gpus),
+        devices,
         checked_limits(limits),
+        engine,
+        address,
+        retry_quarantined,
     )
     counted = Counted("videos", len(found), on_progress)
     summary = extract_run(request, on_step=lambda step: counted.add(step.videos))

@@ -12,12 +12,15 @@ from vadpipe.cli_detect import Shown
 from vadpipe.cli_options import (
     PATH,
     RUN,
+    chosen_engine,
     decoder_option,
     device_option,
+    engine_option,
     json_option,
     limit_option,
     quiet_option,
-    resolve_device,
+    ray_address_option,
+    retry_option,
     stream_weights_option,
 )
 from vadpipe.cli_output import console, print_json, print_table, progress, say
@@ -48,6 +51,9 @@ if TYPE_CHECKING:
 )
 @limit_option
 @device_option
+@engine_option
+@ray_address_option
+@retry_option
 @json_option
 @quiet_option
 def calibrate(videos: tuple[Path, ...], show: bool, as_json: bool, quiet: bool, **settings: Any) -> None:
@@ -91,7 +97,7 @@ def _calibrated(
     from vadpipe.extractors.limits import parse_limits
 
     settings["limits"] = parse_limits(settings["limits"])
-    settings["device"] = resolve_device(settings["device"])
+    settings |= chosen_engine(settings)
     from vadpipe.pipeline.calibrate_run import CalibrateRequest, calibrate_run
     from vadpipe.pipeline.detect_request import DetectRequest
 

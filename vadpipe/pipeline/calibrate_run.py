@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def calibrate_run(request: CalibrateRequest, watch: Watch, say: Callable[[str], 
     if not (math.isfinite(request.rate) and request.rate > 0):
         raise UsageError(f"--false-alarms-per-hour: got {request.rate}, expected a number over 0")
     detect = replace(request.detect, calibration="none", categories=None)
-    heads = load_heads(detect, say)
+    heads = load_heads(detect.here, say)
     folders = {heads.trained.sha256: detect.run}
     if heads.student is not None:
         folders[heads.student.sha256] = find_student(detect.run, detect.student) or detect.run
@@ -87,18 +88,21 @@ def calibrate_run(request: CalibrateRequest, watch: Watch, say: Callable[[str], 
     summary = CalibrateSummary()
     by_head: dict[str, list[Detection]] = {}
     silent: list[str] = []
-    for name, _, result in detect_each(detect, heads, watch, say):
-        if isinstance(result, Detection):
-            digest = str(result.provenance["sha256"])
-            if digest == heads.trained.sha256 and lacks_sound(heads.trained, result.audio):
-                silent.append(name)
+    with closing(detect_each(detect, heads, watch, say)) as results:
+        for name, _, result in results:
+            if isinstance(result, Detection):
+                digest = str(result.provenance["sha256"])
+                if digest == heads.trained.sha256 and lacks_sound(heads.trained, result.audio):
+                    silent.append(name)
+                else:
+                    by_head.setdefault(digest, []).append(result)
+                watch.end(result)
             else:
-                by_head.setdefault(digest, []).append(result)
-            watch.end(result)
-        else:
-            summary.failed[name] = str(result)
-            watch.end(None)
-    for digest, found in by_head.items():
+                summary.failed[name] = str(result)
+                watch.end(None)
+    order = {name: number for number, name in enumerate(detect.videos)}  # of no run, whoever was done first
+    for digest, found in sorted(by_head.items(), key=lambda item: list(folders).index(item[0])):
+        found.sort(key=lambda item: order[item.clip.id])
         try:
             made = calibrate(_once(found, say), request.rate)
         except DataError as error:

@@ -40,12 +40,19 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one video: stored (``kept``: it was there already), or why not."""
+    """What became of one video: stored (``kept``: it was there already), or why not.
+
+    frames, rows, warnings
+        Of one that was made: video frames covered, encoded rows of all streams, what went not quite right.
+    """
 
     name: str
     path: Path
     kept: bool = False
     error: VideoError | None = None
+    frames: int = 0
+    rows: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -65,6 +72,18 @@ class ExtractSummary:
     frames: int = 0
     rows: int = 0
     seconds: float = 0.0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one video."""
+        if outcome.error is not None:
+            self.failed[outcome.name] = str(outcome.error)
+        elif outcome.kept:
+            self.kept.append(outcome.name)
+        else:
+            self.done.append(outcome.name)
+        self.frames += outcome.frames
+        self.rows += outcome.rows
+        self.warnings += [f"{outcome.name}: {text}" for text in outcome.warnings]
 
 
 def extract(
@@ -93,7 +112,8 @@ def extract(
     tasks = _missing(pairs, store, streams)
     with closing(encode_tasks(tasks, streams, options, on_track, on_step or _nobody)) as results:  # ends its decoders
         for result in results:
-            outcome = _count(result, summary)
+            outcome = _outcome(result)
+            summary.add(outcome)
             if notify is not None:
                 notify(outcome)
     summary.seconds = time.monotonic() - began
@@ -143,19 +163,16 @@ def _missing(pairs: Iterable[tuple[str, Path]], store: FeatureStore, streams: tu
         )
 
 
-def _count(result: Extracted | Failed | Task, summary: ExtractSummary) -> Outcome:
+def _outcome(result: Extracted | Failed | Task) -> Outcome:
     name = video_id(result.path)
     if isinstance(result, Failed):
-        summary.failed[name] = str(result.error)
         return Outcome(name, result.path, error=result.error)
     if isinstance(result, Task):
-        summary.kept.append(name)
         return Outcome(name, result.path, kept=True)
-    summary.done.append(name)
-    summary.frames += result.tracks[0].grid.num_frames
-    summary.rows += sum(track.grid.num_snippets for track in result.tracks)
-    summary.warnings += [f"{name}: {text}" for text in result.warnings]
-    return Outcome(name, result.path)
+    rows = sum(track.grid.num_snippets for track in result.tracks)
+    return Outcome(
+        name, result.path, frames=result.tracks[0].grid.num_frames, rows=rows, warnings=tuple(result.warnings)
+    )
 
 
 class _Source:

@@ -66,6 +66,9 @@ class Reader(Protocol):
 def open_reader(task: Task, request: media.Request, options: ExtractOptions) -> Reader:
     """A decoder for one video on the device that the options name; nothing begins before it is entered."""
     if options.decode_device == "cpu" or not request.views:  # sound alone needs no GPU
+        if options.open_with is not None:
+            reader: Reader = options.open_with(task, request, options)
+            return reader
         return media.open_media(task.path, request, decoder=options.decoder, limits=options.limits)
     from vadpipe.extractors.cuda_decode import open_device
 

@@ -56,7 +56,7 @@ def extract_on(
     an error of one process ends them all, and what was finished is kept.
     """
     if len(devices) == 1:
-        return extract(videos, store, build(devices[0]), _decoding_on(devices[0], options), notify, on_step)
+        return extract(videos, store, build(devices[0]), decoding_on(devices[0], options), notify, on_step)
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     tasks, events = context.Queue(), context.Queue()
     for pair in videos.items():
@@ -66,7 +66,7 @@ def extract_on(
     workers = {
         number: context.Process(
             target=_work,
-            args=(number, device, build, store.root, _decoding_on(device, options), tasks, events),
+            args=(number, device, build, store.root, decoding_on(device, options), tasks, events),
             daemon=True,
         )
         for number, device in enumerate(devices)
@@ -83,7 +83,8 @@ def extract_on(
         tasks.cancel_join_thread()
 
 
-def _decoding_on(device: str, options: ExtractOptions) -> ExtractOptions:
+def decoding_on(device: str, options: ExtractOptions) -> ExtractOptions:
+    """The options of an encoder on ``device``: where GPUs decode, it is its own."""
     return options if options.decode_device == "cpu" else replace(options, decode_device=device)
 
 

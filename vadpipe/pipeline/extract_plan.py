@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vadpipe.errors import UsageError, VideoError
 from vadpipe.extractors import Extractor, geometry, media
@@ -23,6 +24,9 @@ class ExtractOptions:
         Of each decoder.
     decode_device
         ``cpu``: in child processes; ``cuda`` or ``cuda:1``: by that GPU's video decoder, pictures stay on it.
+    open_with
+        What decodes on the processor: ``open_with(task, request, options)`` is a
+        :class:`vadpipe.pipeline.extract_assemble.Reader`; None: a child of this process.
     """
 
     frames_per_snippet: int = 16
@@ -30,6 +34,7 @@ class ExtractOptions:
     jobs: int = 2
     limits: media.Limits = field(default_factory=media.Limits)
     decode_device: str = "cpu"
+    open_with: Callable[[Task, media.Request, ExtractOptions], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,7 @@ from vadpipe.extractors.limits import Limits
 from vadpipe.extractors.weights import default_weights, resolve
 from vadpipe.pipeline.extract import ExtractOptions, ExtractSummary, Outcome, Step
 from vadpipe.pipeline.extract_devices import extract_on
+from vadpipe.pipeline.quarantine import Quarantine
 from vadpipe.store import FeatureStore
 
 
@@ -31,6 +32,11 @@ class ExtractRequest:
         ``cpu``, or ``cuda``: each device decodes for itself.
     limits
         Of each decoder.
+    engine, ray_address
+        ``local``, or ``ray``: on the cluster at the address, by default one of its own on this machine; ``devices`` is
+        then one of ``auto``, ``cpu`` and ``cuda``, and ``jobs`` holds for each encoder.
+    retry_quarantined
+        Try videos again that the store's :class:`vadpipe.pipeline.quarantine.Quarantine` passes over.
     """
 
     videos: Mapping[str, Path]
@@ -46,6 +52,9 @@ class ExtractRequest:
     jobs: int = 2
     devices: tuple[str, ...] = ("cpu",)
     limits: Limits = field(default_factory=Limits)
+    engine: str = "local"
+    ray_address: str | None = None
+    retry_quarantined: bool = False
 
 
 def check_request(streams: tuple[str, ...], frames_per_snippet: int, decoder: str, decode_device: str) -> None:
@@ -84,10 +93,40 @@ def extract_run(
     notify: Callable[[Outcome], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
 ) -> ExtractSummary:
-    """Extract what is missing; arguments and errors as of :func:`vadpipe.pipeline.extract_devices.extract_on`."""
+    """Extract what is missing; errors as of :func:`vadpipe.pipeline.extract_devices.extract_on`, and with Ray those of
+    :class:`vadpipe.pipeline.ray_pool.Pool` and :func:`vadpipe.pipeline.ray_cluster.cluster`.
+
+    Videos that the store's quarantine names have failed already, whatever the engine.
+    """
     check_request(request.streams, request.frames_per_snippet, request.decoder, request.decode_device)
     for device in request.devices:
         check_encoder(request.decode_device, device)
+    quarantine = Quarantine(request.out)
+    passed_over = {} if request.retry_quarantined else quarantine.passed_over(request.videos)
+    over = [Outcome(name, request.videos[name], error=error) for name, error in passed_over.items()]
+
+    def tell(outcome: Outcome) -> None:
+        if outcome.error is None:
+            quarantine.release(outcome.name)
+        if notify is not None:
+            notify(outcome)
+
+    for outcome in over:
+        tell(outcome)
+    videos = {name: path for name, path in request.videos.items() if name not in passed_over}
+    summary = _extract(request, videos, quarantine, tell, on_step)
+    for outcome in over:
+        summary.add(outcome)
+    return summary
+
+
+def _extract(
+    request: ExtractRequest,
+    videos: Mapping[str, Path],
+    quarantine: Quarantine,
+    notify: Callable[[Outcome], None],
+    on_step: Callable[[Step], None] | None,
+) -> ExtractSummary:
     build = partial(
         build_extractors,
         streams=request.streams,
@@ -99,7 +138,13 @@ def extract_run(
     options = ExtractOptions(
         request.frames_per_snippet, request.decoder, request.jobs, request.limits, request.decode_device
     )
-    if len(request.devices) > 1:  # here, so that what is missing is downloaded once, not by each process
+    own_cluster = request.engine == "ray" and request.ray_address is None
+    if len(request.devices) > 1 or own_cluster:  # here, so that what is missing is downloaded once, not by each process
         for stream in request.streams:
             resolve(request.weights.get(stream) or default_weights(stream))
-    return extract_on(request.devices, build, request.videos, FeatureStore(request.out), options, notify, on_step)
+    if request.engine == "ray":
+        from vadpipe.pipeline.ray_extract import extract_on_ray
+
+        where = request.ray_address, request.devices[0]
+        return extract_on_ray(*where, build, videos, request.out, options, quarantine, notify, on_step)
+    return extract_on(request.devices, build, videos, FeatureStore(request.out), options, notify, on_step)

@@ -1,0 +1,18 @@
+"""Work of detection for actors of a Ray cluster; apart from that of extraction, which needs no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.pipeline.ray_works import Mortal, deadly_pieces
+from vadpipe.pipeline import detect, ray_decode
+from vadpipe.pipeline.detect_request import DetectRequest
+from vadpipe.pipeline.ray_detect import DetectWork
+
+
+def detect_work(device: str, request: DetectRequest, notes: Path, deaths: int) -> DetectWork:
+    """The work of detection with an encoder that may die, and decoders that may."""
+    encoder = Mortal(notes=notes, deaths=deaths)
+    setattr(detect, "extractor_for", lambda _spec, _options: encoder)  # noqa: B010  # in this process alone
+    setattr(ray_decode, "decode_pieces", deadly_pieces)  # noqa: B010
+    return DetectWork(device, request)
