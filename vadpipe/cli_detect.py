@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,20 +15,25 @@ from vadpipe.cli_complete import export_names, one_of
 from vadpipe.cli_options import (
     PATH,
     RUN,
+    chosen_engine,
     decoder_option,
     device_option,
+    engine_option,
     json_option,
     limit_option,
     quiet_option,
-    resolve_device,
+    ray_address_option,
+    retry_option,
+    shard_option,
     stream_weights_option,
 )
-from vadpipe.cli_output import console, print_detection, print_detections, print_json, progress, say, visible
+from vadpipe.cli_output import console, print_detection, print_detections, print_json, progress, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from vadpipe.detection import Detection
+    from vadpipe.pipeline.shard import Shard
 
 _LINE_EVERY_S = 10.0
 _EXTRAS = ("frames", "clips", "pre_roll_s", "post_roll_s", "overlay", "html", "embed", "annotations")
@@ -85,6 +91,10 @@ _EXTRAS = ("frames", "clips", "pre_roll_s", "post_roll_s", "overlay", "html", "e
 )
 @limit_option
 @device_option
+@shard_option
+@engine_option
+@ray_address_option
+@retry_option
 @json_option
 @quiet_option
 def detect(videos: tuple[Path, ...], as_json: bool, quiet: bool, **settings: Any) -> None:
@@ -105,26 +115,32 @@ def detect(videos: tuple[Path, ...], as_json: bool, quiet: bool, **settings: Any
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.pipeline.detect_inputs import find_inputs
     from vadpipe.pipeline.project import find_run
+    from vadpipe.pipeline.shard import choose_shard
 
     refused: dict[str, str] = {}
     drawn = [settings[name] for name in ("clips", "overlay") if settings[name] is not None]
+    shard = choose_shard(settings.pop("shard"), videos, os.environ, say)
     found, run = find_inputs(videos, refused, drawn), find_run(settings.pop("run"), Path())
+    if shard is not None:
+        found, refused = shard.videos(found), shard.refused(refused)
     for reason in refused.values():
         say(f"failed: {reason}")
     if not found:
-        sys.exit(1)
+        if shard is not None:
+            say(f"note: none of the videos belongs to shard {shard}")
+        sys.exit(1 if refused or shard is None else 0)
     from vadpipe.extractors.limits import parse_limits
 
     settings["limits"] = parse_limits(settings["limits"])
-    settings["device"] = resolve_device(settings["device"])
+    settings |= chosen_engine(settings)
     from vadpipe.pipeline.detect_run import DetectRequest, Extras, detect_run
 
     exports = tuple(dict.fromkeys(settings.pop("exports")))
     extras = Extras(exports, **{name: settings.pop(name) for name in _EXTRAS})
-    request = DetectRequest(videos=found, run=run, extras=extras, **settings)
+    request = DetectRequest(videos=found, run=run, extras=extras, shard=shard.label if shard else "", **settings)
     with progress(quiet) as bars:
         is_plain = not quiet and not console(stderr=True).is_terminal
-        shown = Shown(len(found), bars, say if is_plain else None)
+        shown = Shown(len(found), bars, say if is_plain else None, shard=shard)
         result = detect_run(request, shown, say)
     for detection, content in result.found:
         if as_json:
@@ -160,18 +176,24 @@ class Shown:
         bars: Progress,
         line: Callable[[str], None] | None = None,
         now: Callable[[], float] = time.monotonic,
+        shard: Shard | None = None,
     ) -> None:
         self._videos, self._bars, self._line, self._now = videos, bars, line, now
-        self._all = bars.add_task("videos", total=videos, note="", visible=videos > 1)
+        self._whose = "" if shard is None else f" of shard {shard}"
+        self._all = bars.add_task(f"videos{self._whose}", total=videos, note="", visible=videos > 1)
         self._one = bars.add_task("", total=None, note="")
         self._ended = 0
+        self._begun: dict[str, float] = {}  # with Ray there are several at once
         self._name = self._what = ""
         self._began = self._said = self._since = self._last = now()
 
     def begin(self, name: str) -> None:
-        """A video is begun with."""
+        """A video is begun with, or gone on with, where others were meanwhile."""
+        if name == self._name and name in self._begun:
+            return
         self._name, self._what = name, ""
-        self._began = self._said = self._last = self._now()
+        self._said = self._last = self._now()
+        self._began = self._begun.setdefault(name, self._last)
         self._restart("reading")
 
     def step(self, what: str, done: float, total: float) -> None:
@@ -193,6 +215,7 @@ class Shown:
     def end(self, detection: Detection | None) -> None:
         """It is done, or has failed, which was said."""
         self._ended += 1
+        self._begun.pop(self._name, None)
         self._bars.update(self._all, advance=1)
         seconds = self._now() - self._began
         if self._line is None or (self._videos == 1 and seconds < _LINE_EVERY_S):
@@ -203,11 +226,9 @@ class Shown:
             what = (
                 f"{len(detection.intervals)} intervals in {frames} frames, {frames / max(seconds, 1e-9):.0f} a second"
             )
-        self._line(f"{self._ended} of {self._videos} videos: {self._name}: {what}, {seconds:.1f} s")
+        self._line(f"{self._ended} of {self._videos} videos{self._whose}: {self._name}: {what}, {seconds:.1f} s")
 
     def _restart(self, what: str) -> None:
-        from rich.markup import escape
-
         short = self._name if len(self._name) <= 40 else f"{self._name[:39]}…"
         self._bars.remove_task(self._one)  # one that is reset keeps its total
-        self._one = self._bars.add_task(escape(visible(f"{short}: {what}")), total=None, note="")
+        self._one = self._bars.add_task(f"{short}: {what}", total=None, note="")

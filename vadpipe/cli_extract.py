@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +17,15 @@ from vadpipe.cli_options import (
     PATH,
     decoder_option,
     device_option,
+    engine_option,
     jobs_option,
     json_option,
     limit_option,
     quiet_option,
+    ray_address_option,
     resolve_device,
+    retry_option,
+    shard_option,
     stream_weights_option,
 )
 from vadpipe.cli_output import console, print_json, print_summary, progress, say
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from vadpipe.pipeline.extract import Outcome, Step
+    from vadpipe.pipeline.shard import Shard
 
 _LINE_EVERY_S = 5.0
 
@@ -70,6 +76,10 @@ _LINE_EVERY_S = 5.0
 @jobs_option
 @device_option
 @click.option("--gpus", help="all, or numbers such as 0,1: one encoder on each, the videos shared among them.")
+@shard_option
+@engine_option
+@ray_address_option
+@retry_option
 @json_option
 @quiet_option
 def extract(videos: tuple[Path, ...], quiet: bool, as_json: bool, **settings: Any) -> None:
@@ -84,11 +94,17 @@ def extract(videos: tuple[Path, ...], quiet: bool, as_json: bool, **settings: An
       vadpipe extract a.mp4 b.mkv --out features --weights random
       vadpipe extract videos/ --streams clip,wav2clip --jobs 4
       vadpipe extract videos/ --streams i3d-inception --crops 5 --dtype bfloat16 --gpus all
+      vadpipe extract videos/ --shard 3/64
+      vadpipe extract videos/ --engine ray --jobs 8
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
+    from vadpipe.pipeline.shard import choose_shard
     from vadpipe.pipeline.videos import find_videos
 
     refused: dict[str, str] = {}
+    shard = choose_shard(settings.pop("shard"), videos, os.environ, say)
     found = find_videos(videos, refused)
+    if shard is not None:
+        found, refused = shard.videos(found), shard.refused(refused)
     request = _request(found, settings)
     from vadpipe.pipeline.extract_run import extract_run
 
@@ -96,13 +112,16 @@ def extract(videos: tuple[Path, ...], quiet: bool, as_json: bool, **settings: An
         say(f"failed: {reason}")
     if untrained := [stream for stream, choice in request.weights.items() if choice.partition(":")[0] == "random"]:
         say(f"note: seeded random weights, not pretrained ones: {', '.join(untrained)}")
-    with _shown(len(found), quiet) as shown:
+    if shard is not None and not found:
+        say(f"note: none of the videos belongs to shard {shard}")
+    with _shown(len(found), quiet, shard) as shown:
         summary = extract_run(request, shown.finished, shown.step)
     summary.failed |= refused
     if as_json:
-        print_json({name: getattr(summary, name) for name in summary.__slots__})
+        told = {name: getattr(summary, name) for name in summary.__slots__}
+        print_json({**told, "shard": None if shard is None else str(shard)})
     else:
-        print_summary(summary, request.out)
+        print_summary(summary, request.out, shard)
     if summary.failed:
         sys.exit(3 if summary.done or summary.kept else 1)
 
@@ -120,9 +139,11 @@ def _request(found: dict[str, Path], settings: dict[str, Any]) -> Any:
         raise UsageError(f"--gpus {settings['gpus']} and --device {settings['device']}: give one of them")
     from vadpipe.extractors.limits import parse_limits
     from vadpipe.extractors.weights import parse_weights
+    from vadpipe.pipeline.ray_cluster import check_engine
 
-    limits = parse_limits(settings["limits"])
-    weights = parse_weights(settings["weights"], streams)
+    engine, device = settings["engine"], settings["device"]
+    address = check_engine(engine, settings["ray_address"], device, settings["gpus"])
+    limits, weights = parse_limits(settings["limits"]), parse_weights(settings["weights"], streams)
     return ExtractRequest(
         found,
         settings["out"],
@@ -135,8 +156,11 @@ def _request(found: dict[str, Path], settings: dict[str, Any]) -> Any:
         settings["decoder"],
         settings["decode_device"],
         settings["jobs"],
-        _devices(settings["gpus"], settings["device"]),
+        _devices(settings["gpus"], device) if engine == "local" else (device,),
         limits,
+        engine,
+        address,
+        settings["retry_quarantined"],
     )
 
 
@@ -149,9 +173,9 @@ def _devices(gpus: str | None, device: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def _shown(videos: int, quiet: bool) -> Iterator[Shown]:
+def _shown(videos: int, quiet: bool, shard: Shard | None) -> Iterator[Shown]:
     with progress(quiet) as bars:
-        shown = Shown(videos, bars)
+        shown = Shown(videos, bars, shard=shard)
         if not quiet and not console(stderr=True).is_terminal:
             shown.line = say
         yield shown
@@ -164,10 +188,13 @@ class Shown:
         Where plain lines go; None: nowhere.
     """
 
-    def __init__(self, videos: int, bars: Progress, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, videos: int, bars: Progress, now: Callable[[], float] = time.monotonic, shard: Shard | None = None
+    ) -> None:
         self.line: Callable[[str], None] | None = None
         self._videos, self._bars, self._now = videos, bars, now
-        self._task = bars.add_task("videos", total=videos, note="")
+        self._whose = "" if shard is None else f" of shard {shard}"
+        self._task = bars.add_task(f"videos{self._whose}", total=videos, note="")
         self._began = self._said = now()
         self._ended = self._kept = self._failed = 0
         self._computed = self._frames = 0.0  # videos, in parts, and frames that this run has encoded
@@ -200,4 +227,4 @@ class Shown:
             computed = max(done - self._kept, 1e-9)
             minutes, left_s = divmod(round(seconds * (self._videos - done) / computed), 60)
             left = f"{minutes // 60}:{minutes % 60:02}:{left_s:02}"
-            self.line(f"{self._ended} of {self._videos} videos, {note}, {left} left")
+            self.line(f"{self._ended} of {self._videos} videos{self._whose}, {note}, {left} left")

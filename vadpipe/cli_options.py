@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,6 +31,27 @@ features_option = click.option(
 device_option = click.option(
     "--device", default="auto", show_default=True, callback=_check_device, help="auto, cpu, cuda or cuda:N."
 )
+shard_option = click.option(
+    "--shard",
+    metavar="I/N",
+    help="Take part I (from 0) of N of the videos, by a digest of their ids; auto/N: I from Slurm or Kubernetes; none: "
+    "all.  [default: what a Slurm array says]",
+)
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: on a Ray cluster, an encoder for each GPU (or node) and decoders beside it; needs the extra ray.",
+)
+ray_address_option = click.option(
+    "--ray-address",
+    metavar="HOST:PORT",
+    help="Ray cluster to join, or auto.  [default: RAY_ADDRESS, else one is started here for the command]",
+)
+retry_option = click.option(
+    "--retry-quarantined", is_flag=True, help="Try videos again that killed their process in each attempt."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, only results and errors.")
 labels_option = click.option(
@@ -50,8 +73,8 @@ limit_option = click.option(
     "limits",
     multiple=True,
     metavar="NAME=VALUE",
-    help="What one video may cost, e.g. max_corrupt_share=0.5: stall_s, memory_bytes, max_pixels, max_duration_s, "
-    "queue_slots, max_corrupt_share (0 … 1); once for each.",
+    help="What one video may cost, e.g. max_corrupt_share=0.5: stall_s, wall_s, memory_bytes, max_pixels, "
+    "max_duration_s, max_frames, queue_slots, max_corrupt_share (0 … 1); once for each.",
 )
 stream_weights_option = click.option(
     "--weights",
@@ -60,6 +83,15 @@ stream_weights_option = click.option(
     "once for each stream.  [default: the published ones]",
 )
 weights_option = click.option("--weights", help="openai, a file, or random[:SEED] (untrained, for trying things out).")
+
+
+def chosen_engine(settings: Mapping[str, Any]) -> dict[str, str | None]:
+    """The device, and the address of the Ray cluster, of a command; with Ray the device is found by each worker."""
+    from vadpipe.pipeline.ray_cluster import check_engine
+
+    engine, device = settings["engine"], settings["device"]
+    address = check_engine(engine, settings["ray_address"], device, settings.get("gpus"))
+    return {"device": resolve_device(device) if engine == "local" else device, "ray_address": address}
 
 
 def frame_rate(text: str | None) -> Fraction | None:

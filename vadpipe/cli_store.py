@@ -166,8 +166,8 @@ def gc_command(
     """List what may be removed from STORE, and with --delete remove it.
 
     Without further options: temporary files of processes that ran on this machine, since its last start, and are
-    dead. What cannot be proven to be garbage is kept and named. --unused takes features that were extracted for a
-    training which has not been run yet, too.
+    dead; and the index is put in order, a line for each track, sorted by id. What cannot be proven to be garbage is
+    kept and named. --unused takes features that were extracted for a training which has not been run yet, too.
 
     \b
     Examples:
@@ -228,13 +228,16 @@ def _print_garbage(plan: GcPlan, freed: int, delete: bool, as_json: bool) -> Non
     if as_json:
         found = [{"path": str(item.path), "kind": item.kind, "bytes": item.bytes} for item in plan.garbage]
         kept = {str(path): reason for path, reason in plan.kept.items()}
-        print_json({"garbage": found, "kept": kept, "deleted": delete, "freed_bytes": freed})
+        indexes = [str(folder) for folder in plan.indexes]
+        print_json({"garbage": found, "kept": kept, "indexes": indexes, "deleted": delete, "freed_bytes": freed})
         return
     print_table(
         "removed" if delete else "may be removed (--delete)",
         ["file", "kind", "size"],
         [[str(item.path), item.kind, _size(item.bytes)] for item in plan.garbage],
     )
+    for folder in plan.indexes:
+        say(f"{folder}: index {'put' if delete else 'not'} in order, a line for each track, sorted by id")
 
 
 def _print_stats(store: Path, found: list[SpecStats]) -> None:

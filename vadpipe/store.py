@@ -22,10 +22,19 @@ from urllib.parse import quote
 import numpy as np
 
 from vadpipe.errors import StoreError, TrackDamaged, TrackMissing
+from vadpipe.outside import parse_json
 from vadpipe.spec import FeatureSpec
 from vadpipe.track_file import read_attributes, read_grid, read_track, write_track
 from vadpipe.tracks import FeatureTrack, TimeGrid
-from vadpipe.whole_file import atomic_write, disk_reason, is_leftover, make_folder, sync_folder, temporary_path
+from vadpipe.whole_file import (
+    append_line,
+    atomic_write,
+    disk_reason,
+    is_leftover,
+    make_folder,
+    sync_folder,
+    temporary_path,
+)
 
 _Read = TypeVar("_Read")
 MANIFEST = "manifest.jsonl"
@@ -185,7 +194,7 @@ class FeatureStore:
     def _settle(self, spec: FeatureSpec, entries: dict[str, StoredFile], damaged: list[Path]) -> None:
         for path in damaged:
             self.quarantine(spec, path)
-        text = "".join(_line(entries[key]) for key in sorted(entries))
+        text = "".join(index_line(entries[key]) for key in sorted(entries))
         atomic_write(self.root / spec.folder / MANIFEST, text.encode())
 
     def clean(self) -> int:
@@ -232,10 +241,7 @@ class FeatureStore:
         self._note(folder, StoredFile(track.video_id, file, frames, track.source_size, track.source_sha256, mtime_ns))
 
     def _note(self, folder: Path, entry: StoredFile) -> None:
-        manifest = folder / MANIFEST
-        whole = _ends_with_line(manifest)
-        with manifest.open("a", encoding="utf-8") as handle:  # one short append; a torn line is skipped by readers
-            handle.write(_line(entry) if whole else "\n" + _line(entry))
+        append_line(folder / MANIFEST, index_line(entry))  # one short append; a torn line is skipped by readers
 
 
 def _same_states(one: FeatureTrack, other: FeatureTrack) -> bool:
@@ -254,32 +260,27 @@ def _entry(attributes: dict[str, Any], file: Path) -> StoredFile:
     )
 
 
-def _line(entry: StoredFile) -> str:
+def index_line(entry: StoredFile) -> str:
+    """The line of the index for a stored file."""
     values = {name: getattr(entry, name) for name in StoredFile.__slots__}
     return json.dumps(values, sort_keys=True) + "\n"
 
 
 def _indexed(folder: Path) -> Iterator[tuple[StoredFile, bool]]:
-    """The index's lines, and whether their files are there."""
+    """The index's entries, and whether their files are there."""
+    places = ((entry, f"{folder}/{entry.file}") for entry in index_entries(folder))
+    return ((entry, os.path.isfile(place)) for entry, place in places)  # noqa: PTH113  # False for what is no path
+
+
+def index_entries(folder: Path) -> Iterator[StoredFile]:
+    """The lines of the index in the folder of a specification; later ones replace earlier ones of the same id."""
     for line in _lines(folder / MANIFEST):
         try:
-            entry = StoredFile(**json.loads(line))
-            there = (folder / entry.file).is_file()
-        except (ValueError, TypeError, RecursionError):
+            entry = StoredFile(**parse_json(line))
+        except (ValueError, TypeError):
             continue  # torn by a crash in the middle of an append; the file itself decides
         if isinstance(entry.id, str):
-            yield entry, there
-
-
-def _ends_with_line(path: Path) -> bool:
-    try:
-        with path.open("rb") as handle:
-            if handle.seek(0, os.SEEK_END) == 0:
-                return True
-            handle.seek(-1, os.SEEK_END)
-            return handle.read(1) == b"\n"
-    except FileNotFoundError:
-        return True
+            yield entry
 
 
 def _lines(path: Path) -> Iterator[str]:

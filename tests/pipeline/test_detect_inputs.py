@@ -163,3 +163,23 @@ def test_a_closed_folder_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for find in (find_inputs, find_videos):
         with pytest.raises(UsageError, match=r"the system refuses to look \(Permission denied\)"):
             find([tmp_path / "a.mp4"])
+
+
+def test_many_files_of_one_name_are_compared_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(
+        tmp_path,
+        *(f"{number}/video.mp4" for number in range(60)),
+        *(f"{number}/x{number // 2}.mp4" for number in range(60)),
+    )
+    resolve, asked = Path.resolve, 0
+
+    def counted(path: Path, strict: bool = False) -> Path:
+        nonlocal asked
+        asked += 1
+        return resolve(path, strict)
+
+    monkeypatch.setattr(Path, "resolve", counted)
+    found = find_inputs([tmp_path])
+    assert len(found) == 120
+    assert asked <= 2 * len(found)
+    assert len(shared_ids(found)) == 31

@@ -27,6 +27,7 @@ from vadpipe.models.checkpoint import TrainedHead, save_head
 from vadpipe.pipeline import detect_run as module
 from vadpipe.pipeline.calibration_file import save_calibration, write_calibration
 from vadpipe.pipeline.detect import detect_video
+from vadpipe.pipeline.detect_kept import Finding
 from vadpipe.pipeline.detect_outputs import Outputs, true_incidents
 from vadpipe.pipeline.detect_places import Places
 from vadpipe.pipeline.detect_report import SCHEMA_FILE, report, write_report
@@ -172,7 +173,7 @@ def test_an_output_that_fails_costs_itself(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_truth_comes_from_the_annotations(tmp_path: Path) -> None:
-    kept = [(Path("a.mp4"), made_detection("a")), (Path("b.mp4"), made_detection("b"))]
+    kept = [Finding(Path(f"{name}.mp4"), made_detection(name), "") for name in ("a", "b")]
     (tmp_path / "t.txt").write_text("a.mp4 riot 10 20 fighting 30 500\n")
     said: list[str] = []
     truth = true_incidents(tmp_path / "t.txt", kept, said.append)
@@ -191,7 +192,7 @@ def test_truth_comes_from_the_annotations(tmp_path: Path) -> None:
 
 def test_a_span_without_a_category_is_of_the_only_trained_one(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("a 10 20\n")
-    kept = [(Path("a.mp4"), made_detection("a", zero_shot=frozenset({"riot"})))]
+    kept = [Finding(Path("a.mp4"), made_detection("a", zero_shot=frozenset({"riot"})), "")]
     truth = true_incidents(tmp_path / "t.txt", kept, lambda _: None)
     assert [item.category for item in truth["a"]] == ["fighting"]
 

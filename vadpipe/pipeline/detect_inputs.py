@@ -12,7 +12,8 @@ from pathlib import Path
 from vadpipe.errors import DataError, UsageError
 from vadpipe.extractors.containers import is_video_file
 from vadpipe.manifest import MAX_ID_CHARS, MEDIA_SUFFIXES, check_id, video_id
-from vadpipe.pipeline.videos import looking_at
+from vadpipe.pipeline.videos import looking_at, missing
+from vadpipe.redact import is_address
 
 _NO_VIDEO_SUFFIXES = frozenset({".m4a", ".m4b", ".m4r", ".mka", ".wma", ".weba", ".oga", ".heic", ".heif", ".avif"})
 """Sound and pictures in containers of video; such a file is looked at where it is named."""
@@ -39,14 +40,14 @@ def find_inputs(
     by_id: dict[str, list[Path]] = {}
     for path in dict.fromkeys(_files(places, outputs)):
         try:
-            known = by_id.setdefault(video_id(path), [])
+            name = video_id(path)
         except DataError as error:
             if refused is None:
                 raise
             refused[str(path)] = str(error)
             continue
-        if not any(_is_same(path, other) for other in known):
-            known.append(path)
+        by_id.setdefault(name, []).append(path)
+    by_id = {name: _different(paths) for name, paths in by_id.items()}
     taken = {name for name, paths in by_id.items() if len(paths) == 1}
     found: dict[str, Path] = {}
     for name, paths in by_id.items():
@@ -58,17 +59,24 @@ def find_inputs(
 
 def shared_ids(videos: Mapping[str, Path]) -> dict[str, list[Path]]:
     """Id -> files, for the ids that several of the videos have: these share one place in a feature store."""
-    counts = Counter(video_id(path) for path in videos.values())
-    return {
-        name: [path for path in videos.values() if video_id(path) == name] for name, many in counts.items() if many > 1
-    }
+    by_id: dict[str, list[Path]] = {}
+    for path in videos.values():
+        by_id.setdefault(video_id(path), []).append(path)
+    return {name: paths for name, paths in by_id.items() if len(paths) > 1}
 
 
-def _is_same(path: Path, other: Path) -> bool:
-    try:
-        return path.resolve() == other.resolve()
-    except (OSError, RuntimeError):  # a loop of links: two videos, each of which will fail
-        return False
+def _different(paths: list[Path]) -> list[Path]:
+    """Each file once, the first of its names."""
+    if len(paths) == 1:
+        return paths
+    first: dict[Path, Path] = {}
+    for path in paths:
+        try:
+            real = path.resolve()
+        except (OSError, RuntimeError):  # a loop of links: a video of its own, which will fail
+            real = path
+        first.setdefault(real, path)
+    return list(first.values())
 
 
 def _files(places: Sequence[Path], outputs: Sequence[Path]) -> Iterator[Path]:
@@ -80,8 +88,8 @@ def _files(places: Sequence[Path], outputs: Sequence[Path]) -> Iterator[Path]:
 def _files_at(place: Path, outputs: Sequence[Path]) -> list[Path]:
     if place.is_symlink() or place.exists():
         return _files_in(place, outputs) if place.is_dir() else [place]
-    if not glob.has_magic(str(place)):
-        raise UsageError(f"{place} does not exist")
+    if not glob.has_magic(str(place)) or is_address(str(place)):
+        raise UsageError(missing(place))
     fixed = tuple(itertools.takewhile(lambda part: not glob.has_magic(part), place.parts))
     hidden = _Outputs(Path(*fixed), outputs)
     start = Path(place.anchor)
@@ -173,7 +181,7 @@ def _told_apart(name: str, paths: Sequence[Path], taken: set[str]) -> list[str]:
     if len(set(names)) == len(names) and not taken & set(names) and all(map(_is_id, names)):
         return names
     numbered = (f"{name}-{number}" for number in range(1, len(paths) + len(taken) + 1))
-    return [each for each in numbered if each not in taken][: len(paths)]
+    return list(itertools.islice((each for each in numbered if each not in taken), len(paths)))
 
 
 def _is_id(name: str) -> bool:

@@ -5,7 +5,7 @@ The JSON comes first and is never lost. Whatever else cannot be written costs it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,14 @@ from vadpipe.detection import Detection
 from vadpipe.errors import UsageError, VadpipeError
 from vadpipe.extractors.limits import Limits
 from vadpipe.manifest import VideoRecord
+from vadpipe.pipeline.detect_kept import Finding, Kept, Seen
 from vadpipe.pipeline.detect_places import Places
-from vadpipe.pipeline.detect_report import write_report
+from vadpipe.pipeline.detect_report import report, write_report
 from vadpipe.pipeline.detect_request import Extras
 from vadpipe.pipeline.exports import EXPORTERS
 from vadpipe.pipeline.timeline import draw_timeline
 from vadpipe.track_file import atomic_write
+from vadpipe.tracks import TimeGrid
 
 
 class Watch(Protocol):
@@ -39,7 +41,10 @@ class Watch(Protocol):
 
 
 class Outputs:
-    """Writes the files of one run; ``written`` and ``failed``, a sentence each, say what became of them."""
+    """Writes the files of one run; ``written`` and ``failed``, a sentence each, say what became of them.
+
+    ``kept`` is what was found, in the order of the videos, in whatever order they come.
+    """
 
     def __init__(
         self,
@@ -53,17 +58,22 @@ class Outputs:
         self.failed: list[str] = []
         self._places, self._extras, self._picture, self._say = places, extras, picture, say
         self._limits = limits
-        self._kept: list[tuple[Path, Detection]] = []
+        self.kept = Kept(places.folder)
         if extras.annotations is not None and names_no_videos(extras.annotations):
             raise UsageError(f"--annotations {extras.annotations} names no videos; give a file that does")
 
     def keep(self, name: str, path: Path, detection: Detection) -> dict[str, Any]:
         """Write the JSON of one video and the scores beside it; returns its content."""
-        report = self._places.report(name)
-        content = write_report(detection, report)
-        self.written.append(report)
-        self._kept.append((path, detection))
+        out = self._places.report(name)
+        content = write_report(detection, out)
+        self.written.append(out)
+        self.kept.add(self._places.number(name), Finding(path, detection, content["frame_scores"]["file"]))
         return content
+
+    def found(self) -> Sequence[tuple[Detection, dict[str, Any]]]:
+        """Detections and their JSON, each read when it is looked at."""
+        findings = self.kept.findings()
+        return Seen(len(findings), lambda number: _told(findings[number]))
 
     def add(self, name: str, path: Path, detection: Detection, watch: Watch) -> None:
         """Write what else is wanted of it."""
@@ -82,28 +92,31 @@ class Outputs:
 
     def finish(self, watch: Watch) -> None:
         """Write what is about all videos together, those that there are."""
-        if not self._kept:
+        if not self.kept:
             return
-        detections = [detection for _, detection in self._kept]
+        detections = self.kept.detections()
         for kind in self._extras.exports:
             if not EXPORTERS[kind].per_video:
                 self._try(kind, partial(_export, kind, detections, self._places.of_all))
-        if self._extras.html is not None:
-            self._try("page", partial(self._html, self._extras.html, watch))
+        if (page := self._places.page()) is not None:
+            self._try("page", partial(self._html, page, watch))
 
     def _html(self, out: Path, watch: Watch) -> list[Path]:
         from vadpipe.pipeline.html_report import ReportEntry, write_html
 
         truth: Truth = {}
+        findings = self.kept.findings()
         if (annotations := self._extras.annotations) is not None:
-            self._try("annotations", lambda: truth.update(true_incidents(annotations, self._kept, self._say)) or [])
-        entries = [
-            ReportEntry(path if path.is_file() else None, detection, truth.get(detection.clip.id, ()))
-            for path, detection in self._kept
-        ]
+            self._try("annotations", lambda: truth.update(true_incidents(annotations, findings, self._say)) or [])
+
+        def entry(number: int) -> ReportEntry:
+            of = findings[number]
+            truly = truth.get(of.detection.clip.id, ())
+            return ReportEntry(of.path if of.path.is_file() else None, of.detection, truly)
+
         out.parent.mkdir(parents=True, exist_ok=True)
         watch.begin(out.name)
-        step = _in_frames(watch, "pages", sum(entry.detection.scores.grid.num_frames for entry in entries))
+        step = _in_frames(watch, "pages", sum(of.detection.scores.grid.num_frames for of in findings))
         made = 0
 
         def on_page(total: int) -> None:
@@ -111,7 +124,7 @@ class Outputs:
             made += 1
             step(made, total)
 
-        return write_html(entries, out, embed=self._extras.embed, on_page=on_page)
+        return write_html(Seen(len(findings), entry), out, embed=self._extras.embed, on_page=on_page)
 
     def _try(self, what: str, write: Callable[[], Sequence[Path]]) -> None:
         try:
@@ -177,7 +190,31 @@ def _overlay(path: Path, detection: Detection, out: Path, watch: Watch, limits: 
     return [draw_overlay(path, detection, out, lambda done, total: watch.step("overlay", done, total), limits=limits)]
 
 
-def true_incidents(path: Path, kept: Sequence[tuple[Path, Detection]], say: Callable[[str], None]) -> Truth:
+def _told(finding: Finding) -> tuple[Detection, dict[str, Any]]:
+    return finding.detection, report(finding.detection, finding.scores_file)
+
+
+class _Grids(Mapping[str, TimeGrid]):
+    """Id -> grid of what was found; those of videos whose rate varies are long, so none is held."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self._findings = findings
+        self._numbers = {finding.detection.clip.id: number for number, finding in enumerate(findings)}
+
+    def __getitem__(self, name: str) -> TimeGrid:
+        return self._findings[self._numbers[name]].detection.scores.grid
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._numbers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+
+def true_incidents(path: Path, findings: Sequence[Finding], say: Callable[[str], None]) -> Truth:
     """Id -> true incidents, from an annotation file; says which videos it tells nothing of.
 
     A line without a category needs the video's label: from ``labels.csv`` beside the file, else it is the only category
@@ -185,16 +222,11 @@ def true_incidents(path: Path, kept: Sequence[tuple[Path, Detection]], say: Call
     """
     table = path.parent / "labels.csv"
     labelled = {record.id: record for record in read_labels(table)} if table.is_file() else {}
-    grids = {detection.clip.id: detection.scores.grid for _, detection in kept}
-    records = {
-        detection.clip.id: VideoRecord(
-            detection.clip.id,
-            labelled[detection.clip.id].labels
-            if detection.clip.id in labelled
-            else frozenset(detection.scores.labels[1:]) - detection.zero_shot,
-        )
-        for _, detection in kept
-    }
+    grids = _Grids(findings)
+    records = {}
+    for detection in (finding.detection for finding in findings):
+        name, trained = detection.clip.id, frozenset(detection.scores.labels[1:]) - detection.zero_shot
+        records[name] = VideoRecord(name, labelled[name].labels if name in labelled else trained)
     truth = read_truth(path, records, grids)
     if silent := sorted(grids.keys() - truth.keys()):
         say(f"note: {path} says nothing of {', '.join(silent[:5])}{' …' if len(silent) > 5 else ''}")

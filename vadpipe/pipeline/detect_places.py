@@ -34,22 +34,35 @@ class Places:
         extras: Extras,
         picture: bool = False,
         guarded: Iterable[tuple[str, Path]] = (),
+        shard: str = "",
     ) -> None:
         self._names, self._out, self._extras, self._picture = tuple(videos), out, extras, picture
+        self._numbers = {name: number for number, name in enumerate(videos)}
+        self._shard = f".{shard}" if shard else ""
+        self._several = len(videos) > 1 or bool(shard)  # a shard may hold one by chance; names must not tell that
         self._check_options()
         self._check_files(videos, guarded)
-        if extras.embed and len(videos) == 1:
+        if extras.embed and not self._several:
             check_embeddable(next(iter(videos.values())))  # of several, the report refers to what is too large
+
+    @property
+    def folder(self) -> Path:
+        """Where the first JSON goes; there once it is written."""
+        return self.report(self._names[0]).parent if self._names else Path()
+
+    def number(self, name: str) -> int:
+        """The place of a video in the order given."""
+        return self._numbers[name]
 
     def report(self, name: str) -> Path:
         """The JSON: ``out`` itself where it ends in .json, else a file named after the video in it."""
-        several, out = len(self._names) > 1, self._out
+        several, out = self._several, self._out
         if out is None:
             return Path("detections") / f"{file_name(name)}.json" if several else Path(file_name(name) + _REPORT_SUFFIX)
         if out.suffix.lower() != ".json":
             return out / f"{file_name(name)}.json"
         if several:
-            raise UsageError(f"--out {out}: {len(self._names)} videos need a folder")
+            raise UsageError(f"--out {out}: {self._told()} need a folder")
         return out
 
     def beside(self, name: str, suffix: str) -> Path:
@@ -59,10 +72,15 @@ class Places:
         return report.with_name((stem if stem != report.name else report.stem) + suffix)
 
     def of_all(self, suffix: str) -> Path:
-        """A file about all videos: beside the JSON of one, or in the folder of several."""
-        if len(self._names) == 1:
+        """A file about all videos: beside the JSON of one, or in the folder of several; a shard's has its name."""
+        if not self._several:
             return self.beside(self._names[0], suffix)
-        return self.report(self._names[0]).with_name(f"detections{suffix}")
+        return self.report(self._names[0]).with_name(f"detections{self._shard}{suffix}")
+
+    def page(self) -> Path | None:
+        """The page to look at, where it is wanted; that of a shard has the shard in its name."""
+        page = self._extras.html
+        return page if page is None or not self._shard else page.with_name(f"{page.stem}{self._shard}{page.suffix}")
 
     def frames(self, name: str) -> Path | None:
         """Scores of every frame, where they are wanted."""
@@ -74,21 +92,24 @@ class Places:
     def overlay(self, name: str) -> Path | None:
         """The video with its scores drawn on it, where it is wanted."""
         out = self._extras.overlay
-        if out is None or (len(self._names) == 1 and out.suffix.lower() == ".mp4" and not _is_folder(out)):
+        if out is None or (not self._several and out.suffix.lower() == ".mp4" and not _is_folder(out)):
             return out
         return out / f"{file_name(name)}.mp4"
 
+    def _told(self) -> str:
+        return "the videos of a shard" if self._shard else f"{len(self._names)} videos"
+
     def _check_options(self) -> None:
-        extras, several = self._extras, len(self._names) > 1
+        extras, several = self._extras, self._several
         if unknown := [name for name in extras.exports if name not in EXPORTERS]:
             raise UsageError(f"--export {unknown[0]}: expected one of {', '.join(EXPORTERS)}")
         if extras.frames and extras.frames not in FRAME_FORMS:
             if Path(extras.frames).suffix.lower() not in (".npz", ".csv"):
                 raise UsageError(f"--frames {extras.frames}: expected a name that ends in .npz or .csv, or npz or csv")
             if several:
-                raise UsageError(f"--frames {extras.frames}: one file for {len(self._names)} videos; say npz or csv")
+                raise UsageError(f"--frames {extras.frames}: one file for {self._told()}; say npz or csv")
         if extras.overlay is not None and several and extras.overlay.suffix.lower() in MEDIA_SUFFIXES:
-            raise UsageError(f"--overlay {extras.overlay}: {len(self._names)} videos need a folder")
+            raise UsageError(f"--overlay {extras.overlay}: {self._told()} need a folder")
         if extras.overlay is not None and extras.overlay.suffix.lower() in MEDIA_SUFFIXES - {".mp4"}:
             raise UsageError(f"--overlay {extras.overlay}: expected a name that ends in .mp4, or a folder")
         if extras.html is not None and extras.html.suffix.lower() not in (".html", ".htm"):
@@ -136,8 +157,8 @@ class Places:
             if not EXPORTERS[kind].per_video:
                 for suffix in (EXPORTERS[kind].suffix, *EXPORTERS[kind].beside):
                     yield f"--export {kind}", self.of_all(suffix)
-        if self._extras.html is not None:
-            yield "--html", self._extras.html
+        if (page := self.page()) is not None:
+            yield "--html", page
 
     def _exported(self, *, per_video: bool, place: Callable[[str], Path]) -> Iterator[tuple[str, Path]]:
         for kind in self._extras.exports:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vadpipe.extractors.limits import Limits
@@ -54,8 +54,13 @@ class DetectRequest:
         Of each decoder.
     categories
         TOML file of own categories.
+    shard
+        :attr:`vadpipe.pipeline.shard.Shard.label` where these are part of more videos: in the names of files about all.
     calibration
         A file, ``none``, or empty for the one in each run folder, where there is one.
+    engine, ray_address, retry_quarantined
+        As of :class:`vadpipe.pipeline.extract_run.ExtractRequest`; with Ray ``device`` is ``auto``, ``cpu`` or
+        ``cuda``.
     """
 
     videos: Mapping[str, Path]
@@ -74,3 +79,12 @@ class DetectRequest:
     categories: Path | None = None
     calibration: str = ""
     extras: Extras = field(default_factory=Extras)
+    shard: str = ""
+    engine: str = "local"
+    ray_address: str | None = None
+    retry_quarantined: bool = False
+
+    @property
+    def here(self) -> DetectRequest:
+        """The request for this process: with Ray it only checks heads, and the cluster's devices are not its own."""
+        return self if self.engine == "local" else replace(self, device="cpu")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,15 @@ from vadpipe.pipeline.detect_outputs import Outputs, Watch
 from vadpipe.pipeline.detect_places import Places
 from vadpipe.pipeline.detect_request import DetectRequest, Extras
 from vadpipe.pipeline.extract import ExtractOptions, Step
+from vadpipe.pipeline.quarantine import Quarantine
 from vadpipe.pipeline.videos import said_of
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
 
-__all__ = ["DetectRequest", "DetectSummary", "Extras", "Watch", "detect_each", "detect_run"]
+__all__ = ["DetectRequest", "DetectSummary", "Extras", "Found", "Watch", "detect_each", "detect_run"]
+
+Found = tuple[str, Path, Detection | VideoError | DataError]
+"""Name and file of a video, and its detection, or why there is none."""
 
 
 @dataclass(slots=True)
@@ -31,7 +36,8 @@ class DetectSummary:
     """What a run did.
 
     found
-        Detections with their JSON content, in the order of the videos.
+        Detections with their JSON content, in the order of the videos; of a run they are on the disk, and each is read
+        when it is looked at.
     written
         Files, the JSON of each video among them.
     failed, lost
@@ -41,7 +47,7 @@ class DetectSummary:
         was finished is here and on the disk; the caller tells of that and raises it again.
     """
 
-    found: list[tuple[Detection, dict[str, Any]]] = field(default_factory=list)
+    found: Sequence[tuple[Detection, dict[str, Any]]] = ()
     written: list[Path] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
@@ -60,23 +66,26 @@ def detect_run(
     """
     watch, say = watch or _Nobody(), say or _not_said
     guarded = guarded_files(request)
-    places = Places(request.videos, request.out, request.extras, request.picture, guarded)  # said before any work
+    # said before any work
+    places = Places(request.videos, request.out, request.extras, request.picture, guarded, request.shard)
     outputs = Outputs(places, request.extras, request.picture, say, request.limits)
-    heads = load_heads(request, say)
+    heads = load_heads(request.here, say)
     summary = DetectSummary(written=outputs.written, lost=outputs.failed)
     try:
-        for name, path, result in detect_each(request, heads, watch, say):
-            if isinstance(result, Detection):
-                summary.found.append((result, outputs.keep(name, path, result)))
-                outputs.add(name, path, result, watch)
-                watch.end(result)
-            else:
-                summary.failed[name] = str(result)
-                watch.end(None)
+        with closing(detect_each(request, heads, watch, say)) as results:  # ends a cluster of its own
+            for name, path, result in results:
+                if isinstance(result, Detection):
+                    outputs.keep(name, path, result)
+                    outputs.add(name, path, result, watch)
+                    watch.end(result)
+                else:
+                    summary.failed[name] = str(result)
+                    watch.end(None)
     except BaseException as error:  # SystemExit of a termination, too
-        if not summary.found:
+        if not outputs.kept:
             raise
         summary.ended = error
+    summary.found = outputs.found()
     try:
         outputs.finish(watch)
     except BaseException as error:
@@ -88,13 +97,37 @@ def detect_run(
 
 def detect_each(
     request: DetectRequest, heads: Heads, watch: Watch, say: Callable[[str], None]
-) -> Iterator[tuple[str, Path, Detection | VideoError | DataError]]:
+) -> Generator[Found, None, None]:
     """Name, file and detection of every video, or why there is none, which is said too; writes nothing but features.
 
-    Begins each video for ``watch``; the caller ends it.
+    In the order of the videos, with Ray in that in which they are done. Begins each video for ``watch``; the caller
+    ends it. Videos that the quarantine of ``request.features`` names have failed already. ``heads``: of
+    ``request.here``.
     """
-    options = detect_options(request, heads)
     _check_shared_ids(request, heads, say)
+    quarantine = Quarantine(request.features)
+    over = {} if request.retry_quarantined else quarantine.passed_over(request.videos)
+    left = replace(request, videos={name: path for name, path in request.videos.items() if name not in over})
+    for name, error in over.items():
+        watch.begin(name)
+        say(f"failed: {said_of(request.videos[name], error)}")
+        yield name, request.videos[name], error
+    with closing(_each(left, heads, watch, quarantine)) as results:
+        for name, path, result in results:
+            if isinstance(result, Detection):
+                quarantine.release(name)
+            else:
+                say(f"failed: {said_of(path, result)}")
+            yield name, path, result
+
+
+def _each(request: DetectRequest, heads: Heads, watch: Watch, quarantine: Quarantine) -> Generator[Found, None, None]:
+    if request.engine == "ray":
+        from vadpipe.pipeline.ray_detect import detect_each_on_ray
+
+        yield from detect_each_on_ray(request, watch, quarantine)
+        return
+    options = detect_options(request, heads)
     ids = {video_id(path) for path in request.videos.values()}
     one_each = len(ids) == len(request.videos)
     picture = needed_extractor(heads.trained.spec, options, ids, one_each=one_each)
@@ -102,21 +135,20 @@ def detect_each(
     for name, path in request.videos.items():
         watch.begin(name)
         try:
-            detection = _detect(path, heads, options, (picture, sound), watch)
+            yield name, path, detect_one(name, path, heads, options, watch, (picture, sound))
         except (VideoError, DataError) as error:
-            say(f"failed: {said_of(path, error)}")
             yield name, path, error
-        else:
-            yield name, path, replace(detection, clip=replace(detection.clip, id=name))
 
 
-def _detect(
+def detect_one(
+    name: str,
     path: Path,
     heads: Heads,
     options: DetectOptions,
-    extractors: tuple[Extractor | None, Extractor | None],
     watch: Watch,
+    extractors: tuple[Extractor | None, Extractor | None] = (None, None),
 ) -> Detection:
+    """:func:`vadpipe.pipeline.detect.detect_video` of a video that is called ``name``; tells ``watch`` of its steps."""
     frames = shares = 0.0
 
     def on_step(step: Step) -> None:
@@ -125,7 +157,7 @@ def _detect(
         if shares > 0:
             watch.step("features", frames, frames / shares)  # exact but for the last snippet, which may be short
 
-    return detect_video(
+    detection = detect_video(
         path,
         heads.trained,
         options,
@@ -134,6 +166,7 @@ def _detect(
         audio_extractor=extractors[1],
         on_step=on_step,
     )
+    return replace(detection, clip=replace(detection.clip, id=name))
 
 
 def detect_options(request: DetectRequest, heads: Heads, encoders: dict[str, Extractor] | None = None) -> DetectOptions:

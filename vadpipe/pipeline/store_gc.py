@@ -1,6 +1,7 @@
 """``vadpipe store gc``: what may be removed from a store, and why; nothing else is ever touched.
 
-Garbage without being asked: temporary files of writers that ran here and are dead. When asked: temporary files that
+Garbage without being asked: temporary files of writers that ran here and are dead, and lines of an index that others
+have replaced (it is written anew, sorted). When asked: temporary files that
 nobody has written to for days, quarantined files that lie there for days, and features that no run uses. Links to
 folders may lead out of the store, to files of others: in a store they are named and not followed. In folders of runs
 they are followed to find heads, since what those were trained on is in use.
@@ -9,7 +10,6 @@ they are followed to find heads, since what those were trained on is in use.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 import time
@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from vadpipe.errors import StoreError, UsageError
+from vadpipe.outside import read_json
 from vadpipe.pipeline.store_files import PART, SPEC_FOLDER, TRACK_NAME, entries, is_folder, spec_folders
+from vadpipe.pipeline.store_index import is_in_order, put_in_order
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import MANIFEST
 from vadpipe.whole_file import disk_reason, is_leftover, is_temporary
@@ -44,9 +46,10 @@ class Garbage:
 
 @dataclass(slots=True)
 class GcPlan:
-    """What may go, folders of specifications that are empty then, and what is kept, with the reason."""
+    """What may go, indexes to put in order, folders that are empty then, and what is kept, with the reason."""
 
     garbage: list[Garbage] = field(default_factory=list)
+    indexes: list[Path] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
     kept: dict[Path, str] = field(default_factory=dict)
 
@@ -93,6 +96,9 @@ def find_garbage(request: GcRequest) -> GcPlan:
         for folder in folders:
             if folder.name not in used:
                 _add_unused(plan, folder)
+    gone = {item.path.parent for item in plan.garbage if item.path.name == MANIFEST}
+    candidates = [folder for folder in folders if folder not in gone and not folder.is_symlink()]
+    plan.indexes = [folder for folder in candidates if not is_in_order(folder)]
     return plan
 
 
@@ -107,6 +113,7 @@ def remove(plan: GcPlan) -> int:
             continue  # its writer, or another gc
         except OSError as error:
             raise StoreError(f"cannot remove {item.path}: {disk_reason(error)}") from error
+    freed += sum(put_in_order(folder) for folder in plan.indexes)
     for folder in plan.folders:
         parts = [folder / entry.name for entry in entries(folder) if _is_part(entry.name)]
         for part in (*parts, folder):
@@ -157,7 +164,7 @@ def _walk(run: Path) -> Iterator[tuple[Path, list[str]]]:
 
 def _specs(path: Path) -> list[FeatureSpec]:
     try:
-        told = json.loads(path.read_bytes())
+        told = read_json(path)
         if not isinstance(told, dict) or not str(told.get("schema")).startswith(_HEAD):
             return []  # another program's
         parts = [told["spec"], told.get("audio_spec")]
