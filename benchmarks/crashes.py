@@ -26,11 +26,11 @@ from tests.extractors import painted_videos  # noqa: E402
 from tests.test_crashes import CHEAP  # noqa: E402
 from tests.test_store import SPEC, track  # noqa: E402
 from tests.test_store_trouble import WRITER  # noqa: E402
-from vadpipe.pipeline.store_files import check_file, places, spec_folders  # noqa: E402
-from vadpipe.pipeline.store_gc import GcRequest, find_garbage, remove  # noqa: E402
-from vadpipe.pipeline.store_pack import files_to_pack, pack_store  # noqa: E402
-from vadpipe.pipeline.store_unpack import shards_of, unpack  # noqa: E402
-from vadpipe.pipeline.store_verify import verify  # noqa: E402
+from vadpipe.pipeline.storing.files import check_file, places, spec_folders  # noqa: E402
+from vadpipe.pipeline.storing.gc import GcRequest, find_garbage, remove  # noqa: E402
+from vadpipe.pipeline.storing.pack import files_to_pack, pack_store  # noqa: E402
+from vadpipe.pipeline.storing.unpack import shards_of, unpack  # noqa: E402
+from vadpipe.pipeline.storing.verify import verify  # noqa: E402
 from vadpipe.store import FeatureStore  # noqa: E402
 
 VIDEOS = 24

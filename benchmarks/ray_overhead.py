@@ -32,7 +32,7 @@ _KINDS = 10  # different lengths, 25 to 50 frames
 
 
 def stand_in(*_: Any, **__: Any) -> Sequence[Any]:
-    """Takes the place of ``vadpipe.pipeline.extract_run.build_extractors``."""
+    """Takes the place of ``vadpipe.pipeline.extracting.run.build_extractors``."""
     from tests.pipeline.mean_colour import MeanColour
 
     return [MeanColour(batch_size=32)]
@@ -41,7 +41,7 @@ def stand_in(*_: Any, **__: Any) -> Sequence[Any]:
 def child(arguments: list[str]) -> None:
     """The command with the stand-in for an encoder; workers of Ray get that function with their task."""
     from vadpipe.cli import main as command
-    from vadpipe.pipeline import extract_run
+    from vadpipe.pipeline.extracting import run as extract_run
 
     setattr(extract_run, "build_extractors", stand_in)  # noqa: B010  # as an assignment it would be a type error
     sys.argv = ["vadpipe", *arguments]

@@ -36,8 +36,8 @@ import numpy as np
 from playwright.sync_api import Error, sync_playwright
 
 from vadpipe.detection import Detection
-from vadpipe.pipeline.html_markup import csp_hash, data_block
-from vadpipe.pipeline.html_report import ReportEntry, write_html
+from vadpipe.pipeline.pages.markup import csp_hash, data_block
+from vadpipe.pipeline.pages.report import ReportEntry, write_html
 from vadpipe.tracks import Interval, ScoreTrack, TimeGrid, VideoClip
 
 STYLE = "body{margin:0}#c{width:100vw;height:640px}"

@@ -50,10 +50,10 @@ from vadpipe.extractors.compute import checked_device, keep_freed_blocks
 from vadpipe.models.heads import build_head
 from vadpipe.models.inputs import HeadInputs
 from vadpipe.models.text_tower import TextTower
-from vadpipe.pipeline.bags import Batch
-from vadpipe.pipeline.train_state import TrainState
-from vadpipe.pipeline.train_step import Stepper
-from vadpipe.pipeline.train_teacher import Teacher
+from vadpipe.pipeline.training.bags import Batch
+from vadpipe.pipeline.training.state import TrainState
+from vadpipe.pipeline.training.step import Stepper
+from vadpipe.pipeline.training.teacher import Teacher
 
 LENGTHS = Path(__file__).parents[1] / "tests" / "data" / "metrics_xd.npz"
 HEADS = ("vadclip", "avadclip", "avadclip_student", "lec_vad")
@@ -86,7 +86,7 @@ class Videos:
         return self.lengths[index]
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """As :meth:`vadpipe.pipeline.bags.Bags.batch`."""
+        """As :meth:`vadpipe.pipeline.training.bags.Bags.batch`."""
         lengths = torch.tensor([self.lengths[index] for index in indices])
         audio = self._padded(self.sounds, indices) if self.audio else None
         return Batch(self._padded(self.rows, indices), self.targets[list(indices)], lengths, audio)

@@ -41,8 +41,8 @@ from tests.test_store import SPEC  # noqa: E402
 from vadpipe.extractors import create, geometry, media  # noqa: E402
 from vadpipe.extractors.compute import cpu_computes_bfloat16  # noqa: E402
 from vadpipe.pipeline.shard import Shard  # noqa: E402
-from vadpipe.pipeline.store_files import places  # noqa: E402
-from vadpipe.pipeline.store_verify import verify  # noqa: E402
+from vadpipe.pipeline.storing.files import places  # noqa: E402
+from vadpipe.pipeline.storing.verify import verify  # noqa: E402
 from vadpipe.pipeline.videos import find_videos  # noqa: E402
 from vadpipe.store import FeatureStore  # noqa: E402
 from vadpipe.tracks import FeatureTrack, TimeGrid  # noqa: E402

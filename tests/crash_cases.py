@@ -24,11 +24,11 @@ from typing import Any
 
 from tests.test_store import SPEC, track
 from tests.traced import Call, trace, unsafe_order
-from vadpipe.pipeline.store_files import check_file, places, spec_folders
-from vadpipe.pipeline.store_gc import GcRequest, find_garbage, remove
-from vadpipe.pipeline.store_pack import PACK, files_to_pack, pack_store, read_pack
-from vadpipe.pipeline.store_unpack import shards_of, unpack
-from vadpipe.pipeline.store_verify import verify
+from vadpipe.pipeline.storing.files import check_file, places, spec_folders
+from vadpipe.pipeline.storing.gc import GcRequest, find_garbage, remove
+from vadpipe.pipeline.storing.pack import PACK, files_to_pack, pack_store, read_pack
+from vadpipe.pipeline.storing.unpack import shards_of, unpack
+from vadpipe.pipeline.storing.verify import verify
 from vadpipe.store import FeatureStore
 
 
@@ -176,7 +176,7 @@ class State(Case):
 
     def look(self) -> str:
         from vadpipe.config import TrainConfig
-        from vadpipe.pipeline.train_state import TrainState
+        from vadpipe.pipeline.training.state import TrainState
 
         state = TrainState.resume_or_start(self.run, self.head, TrainConfig(), "print")
         assert all((value == state.epoch).all() for value in state.head.state_dict().values())
@@ -185,7 +185,7 @@ class State(Case):
 
     def _state(self, epoch: int) -> Any:
         from vadpipe.config import TrainConfig
-        from vadpipe.pipeline.train_state import TrainState
+        from vadpipe.pipeline.training.state import TrainState
 
         state = TrainState.resume_or_start(self.folder / "nothing", self.head, TrainConfig(), "print")
         for value in self.head.state_dict().values():

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.test_store import SPEC, track
 from vadpipe.errors import StoreError
-from vadpipe.pipeline.store_pack import files_to_pack, pack_store
+from vadpipe.pipeline.storing.pack import files_to_pack, pack_store
 from vadpipe.store import FeatureStore
 
 NO_MOUNT = 77

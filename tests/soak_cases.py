@@ -46,8 +46,8 @@ from vadpipe.extractors import create
 from vadpipe.extractors.limits import Limits
 from vadpipe.models.checkpoint import save_head
 from vadpipe.pipeline import detect as detect_module
-from vadpipe.pipeline.detect_request import DetectRequest, Extras
-from vadpipe.pipeline.detect_run import DetectSummary, detect_run
+from vadpipe.pipeline.detecting.request import DetectRequest, Extras
+from vadpipe.pipeline.detecting.run import DetectSummary, detect_run
 from vadpipe.pipeline.extract import ExtractOptions, feature_spec
 
 FOUND_EASILY = DetectConfig(r_ano=0.0, r_cls=0.0)

@@ -182,10 +182,10 @@ def test_the_example_of_the_readme_runs(
     example = example.replace('train={"epochs": 3}', small)
     make_project(tmp_path)
     monkeypatch.chdir(tmp_path)
-    for module in ("detect", "extract_run"):  # CLIP, whose two towers take seconds each to build, is left out
+    for module in ("detect", "extracting.run"):  # CLIP, whose two towers take seconds each to build, is left out
         monkeypatch.setattr(f"vadpipe.pipeline.{module}.create", lambda _stream, **_options: MeanColour())
     text = torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr("vadpipe.pipeline.train_run.text_features", lambda *_: (text, "random:0"))
+    monkeypatch.setattr("vadpipe.pipeline.training.run.text_features", lambda *_: (text, "random:0"))
     values: dict[str, object] = {}
     exec(compile(example, "README.md", "exec"), values)  # it is the document that is under test
     figure, *clips = capsys.readouterr().out.splitlines()

@@ -19,9 +19,9 @@ from vadpipe.cli_detect import Shown
 from vadpipe.cli_output import print_detection, print_detections
 from vadpipe.detection import AudioUse
 from vadpipe.errors import StoreError
-from vadpipe.pipeline.detect_report import report
-from vadpipe.pipeline.detect_request import DetectRequest
-from vadpipe.pipeline.detect_run import DetectSummary
+from vadpipe.pipeline.detecting.report import report
+from vadpipe.pipeline.detecting.request import DetectRequest
+from vadpipe.pipeline.detecting.run import DetectSummary
 
 DEAF = AudioUse(reason="the video has no audio stream: scored by the student, avadclip_student, which needs none")
 
@@ -97,7 +97,7 @@ def detect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, summary: DetectSumma
         asked.append(request)
         return summary
 
-    monkeypatch.setattr("vadpipe.pipeline.detect_run.detect_run", detect_run)
+    monkeypatch.setattr("vadpipe.pipeline.detecting.run.detect_run", detect_run)
     (tmp_path / "runs" / "x").mkdir(parents=True)
     (tmp_path / "runs" / "x" / "config.json").write_text("{}")
     for name in ("a.mp4", "b.mp4"):

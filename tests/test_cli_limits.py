@@ -17,7 +17,8 @@ from vadpipe.cli import main
 from vadpipe.cli_options import limit_option
 from vadpipe.errors import UsageError, VideoTooLarge
 from vadpipe.extractors.limits import Limits, parse_limits
-from vadpipe.pipeline import detect, detect_heads
+from vadpipe.pipeline import detect
+from vadpipe.pipeline.detecting import heads as detect_heads
 from vadpipe.pipeline.videos import said_of
 
 NAMES = {field.name for field in fields(Limits)}
@@ -85,7 +86,7 @@ def test_extract_and_detect_take_limits(
     painted_videos.write(tmp_path / "a.mp4", 20)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(detect, "create", lambda _stream, **_options: MeanColour())
-    monkeypatch.setattr("vadpipe.pipeline.extract_run.create", lambda _stream, **_options: MeanColour())
+    monkeypatch.setattr("vadpipe.pipeline.extracting.run.create", lambda _stream, **_options: MeanColour())
     monkeypatch.setattr(detect_heads, "load_head", lambda _run, _device: head())
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").touch()

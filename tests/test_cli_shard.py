@@ -14,10 +14,10 @@ from tests.pipeline.detected import made_detection
 from tests.pipeline.mean_colour import MeanColour
 from vadpipe.cli import cli
 from vadpipe.errors import UsageError
-from vadpipe.pipeline.detect_places import Places
-from vadpipe.pipeline.detect_report import report
-from vadpipe.pipeline.detect_request import DetectRequest, Extras
-from vadpipe.pipeline.detect_run import DetectSummary
+from vadpipe.pipeline.detecting.places import Places
+from vadpipe.pipeline.detecting.report import report
+from vadpipe.pipeline.detecting.request import DetectRequest, Extras
+from vadpipe.pipeline.detecting.run import DetectSummary
 from vadpipe.pipeline.shard import shard_index
 
 NAMES = ("a", "b", "c", "d", "e", "f")
@@ -28,7 +28,7 @@ ARRAY = {f"SLURM_ARRAY_TASK_{name}": value for name, value in {"COUNT": "2", "MI
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Six videos and a file whose name cannot be an id; a run for detect."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vadpipe.pipeline.extract_run.build_extractors", lambda *_, **__: [MeanColour()])
+    monkeypatch.setattr("vadpipe.pipeline.extracting.run.build_extractors", lambda *_, **__: [MeanColour()])
     (tmp_path / "v").mkdir()
     content = painted_videos.write(tmp_path / "x.mp4", 3).read_bytes()
     for name in (*NAMES, "bad\n"):
@@ -96,7 +96,7 @@ def test_detect_takes_its_part(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         asked.append(request)
         return DetectSummary([(item, report(item, "x.npz"))])
 
-    monkeypatch.setattr("vadpipe.pipeline.detect_run.detect_run", detect_run)
+    monkeypatch.setattr("vadpipe.pipeline.detecting.run.detect_run", detect_run)
     command = ["detect", "v/*.mp4", "--device", "cpu"]
     results = [CliRunner().invoke(cli, [*command, "--shard", f"{index}/2"]) for index in range(2)]
     results.append(CliRunner().invoke(cli, command))

@@ -16,8 +16,9 @@ from tests.test_cli import write_labels
 from vadpipe.cli import cli
 from vadpipe.config import RunConfig, load_config
 from vadpipe.errors import DataError, UsageError
-from vadpipe.pipeline import train_data, train_run
-from vadpipe.pipeline.train_data import TrainRequest, find_training_data
+from vadpipe.pipeline.training import data as train_data
+from vadpipe.pipeline.training import run as train_run
+from vadpipe.pipeline.training.data import TrainRequest, find_training_data
 
 SMALL = ["--set=model.dim=32", "--set=model.heads=4", "--set=train.epochs=2", "--device=cpu"]
 

@@ -14,7 +14,7 @@ from vadpipe.config import RunConfig, head_config, load_config
 from vadpipe.datasets import DATASETS
 from vadpipe.extractors import EXTRACTORS
 from vadpipe.head_config import AVadClipConfig, AVadClipStudentConfig, LecVadConfig, VadClipConfig
-from vadpipe.pipeline.train_grid_file import GridOptions, plan_grids, read_grid
+from vadpipe.pipeline.training.grid_file import GridOptions, plan_grids, read_grid
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))

@@ -132,7 +132,7 @@ def test_the_order_that_a_power_loss_needs_is_told_from_others() -> None:
 
 CHEAP = """if True:
     from tests.pipeline.mean_colour import MeanColour
-    from vadpipe.pipeline import extract_run
+    from vadpipe.pipeline.extracting import run as extract_run
     extract_run.build_extractors = lambda *_, **__: [MeanColour(pause_s=0.2)]
     from vadpipe.cli import main
     main()

@@ -44,9 +44,9 @@ OWN_READERS = {
     # what a process of ours sent, or was made in this one
     "vadpipe/extractors/decode_link.py": {"json.loads"},
     "vadpipe/models/checkpoint.py": {"json.loads"},
-    "vadpipe/pipeline/detect_kept.py": {"json.loads"},
-    "vadpipe/pipeline/doctor_child.py": {"json.loads"},
-    "vadpipe/pipeline/ranks.py": {"json.loads"},
+    "vadpipe/pipeline/detecting/kept.py": {"json.loads"},
+    "vadpipe/pipeline/diagnosing/child.py": {"json.loads"},
+    "vadpipe/pipeline/training/ranks.py": {"json.loads"},
 }
 _XML = {"xml.etree.ElementTree", "xml.etree.ElementTree.fromstring", "xml.etree.ElementTree.parse"}
 ALLOWED = {

@@ -12,7 +12,7 @@ import pytest
 
 from tests.pipeline.stored_features import CLIP, put, values
 from vadpipe.errors import StoreError, TrackDamaged, TrackMissing
-from vadpipe.pipeline.store_files import check_file
+from vadpipe.pipeline.storing.files import check_file
 from vadpipe.track_file import read_attributes, read_grid, read_track
 
 SECRET = np.arange(24, dtype=np.float32).reshape(3, 8) + 0.5

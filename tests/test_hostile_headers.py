@@ -13,7 +13,7 @@ from tests.hostile_files import npy, safetensors
 from vadpipe.datasets.npy import open_array
 from vadpipe.errors import DataError, WeightsError
 from vadpipe.extractors.state_file import read_tensors
-from vadpipe.pipeline.npy_file import read_header, read_npy
+from vadpipe.pipeline.features.npy_file import read_header, read_npy
 
 _MOST_MEMORY = 64 << 20
 

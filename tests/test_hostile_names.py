@@ -22,15 +22,15 @@ from vadpipe.datasets.lists import list_lengths, read_list
 from vadpipe.errors import DataError, UsageError, VadpipeError
 from vadpipe.manifest import VideoRecord, check_id, read_manifest
 from vadpipe.models.checkpoint import model_card
-from vadpipe.pipeline.categories import load_categories
-from vadpipe.pipeline.clips import clip_name
-from vadpipe.pipeline.detect_places import file_name
-from vadpipe.pipeline.evaluate_report import csv_cell, latex_text
+from vadpipe.pipeline.detecting.categories import load_categories
+from vadpipe.pipeline.detecting.clips import clip_name
+from vadpipe.pipeline.detecting.places import file_name
+from vadpipe.pipeline.evaluating.report import csv_cell, latex_text
 from vadpipe.pipeline.exports import EXPORTERS
 from vadpipe.pipeline.exports.tables import guarded
-from vadpipe.pipeline.html_markup import element, text
-from vadpipe.pipeline.report_index import _text as markdown_text
-from vadpipe.pipeline.store_files import is_place
+from vadpipe.pipeline.pages.markup import element, text
+from vadpipe.pipeline.reporting.index import _text as markdown_text
+from vadpipe.pipeline.storing.files import is_place
 from vadpipe.store import FeatureStore, safe_name
 from vadpipe.tracks import Interval
 

@@ -22,7 +22,7 @@ from vadpipe.extractors.state_file import read_tensors
 from vadpipe.extractors.weights import resolve
 from vadpipe.models.checkpoint import load_head
 from vadpipe.outside import parse_json, parse_toml
-from vadpipe.pipeline.npy_file import read_header, read_npy
+from vadpipe.pipeline.features.npy_file import read_header, read_npy
 from vadpipe.track_file import read_attributes, read_track
 
 

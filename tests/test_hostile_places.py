@@ -23,14 +23,14 @@ from vadpipe.errors import StoreError, UsageError, VadpipeError
 from vadpipe.extractors.media_task import Appearing
 from vadpipe.manifest import VideoRecord, write_manifest
 from vadpipe.models.checkpoint import save_head
-from vadpipe.pipeline.calibration_file import write_calibration
-from vadpipe.pipeline.detect_report import write_report
+from vadpipe.pipeline.calibrating.file import write_calibration
+from vadpipe.pipeline.detecting.report import write_report
 from vadpipe.pipeline.exports import EXPORTERS
 from vadpipe.pipeline.exports.frames import write_frames
-from vadpipe.pipeline.html_report import ReportEntry, write_html
-from vadpipe.pipeline.pack_shard import member_of, write_shard
+from vadpipe.pipeline.pages.report import ReportEntry, write_html
+from vadpipe.pipeline.pages.timeline import draw_timeline
 from vadpipe.pipeline.project import clear_run
-from vadpipe.pipeline.timeline import draw_timeline
+from vadpipe.pipeline.storing.shard import member_of, write_shard
 from vadpipe.store import MANIFEST, FeatureStore
 from vadpipe.whole_file import append_line, atomic_write, open_new, temporary_path
 

@@ -28,15 +28,15 @@ from vadpipe.extractors.weights_table import KNOWN
 from vadpipe.manifest import VideoRecord, read_manifest, read_text
 from vadpipe.models.checkpoint import load_head
 from vadpipe.outside import MOST_SETTINGS, parse_json, parse_toml, read_json, read_regular, read_toml
-from vadpipe.pipeline.calibration_file import head_digest, read_calibration
-from vadpipe.pipeline.categories import load_categories
-from vadpipe.pipeline.export_files import exported_window, read_states
+from vadpipe.pipeline.calibrating.file import head_digest, read_calibration
+from vadpipe.pipeline.detecting.categories import load_categories
+from vadpipe.pipeline.features.export_files import exported_window, read_states
 from vadpipe.pipeline.project import seen_parts
-from vadpipe.pipeline.report_grid import read_grids
-from vadpipe.pipeline.store_gc import used_folders
-from vadpipe.pipeline.store_pack import read_pack
-from vadpipe.pipeline.train_grid_file import read_grid
-from vadpipe.pipeline.train_record import read_history
+from vadpipe.pipeline.reporting.grid import read_grids
+from vadpipe.pipeline.storing.gc import used_folders
+from vadpipe.pipeline.storing.pack import read_pack
+from vadpipe.pipeline.training.grid_file import read_grid
+from vadpipe.pipeline.training.record import read_history
 
 DEEP = "[" * 100_000
 LONG = "9" * 5000

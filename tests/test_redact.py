@@ -21,7 +21,7 @@ from vadpipe.extractors import weights_cache
 from vadpipe.extractors.weights import resolve
 from vadpipe.extractors.weights_table import KNOWN
 from vadpipe.models.checkpoint import model_card
-from vadpipe.pipeline.detect_inputs import find_inputs
+from vadpipe.pipeline.detecting.inputs import find_inputs
 from vadpipe.pipeline.videos import find_videos, said_of
 from vadpipe.redact import HIDDEN, host_of, is_address, redacted
 

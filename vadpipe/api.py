@@ -35,7 +35,7 @@ from vadpipe.pipeline.device import resolve_device
 if TYPE_CHECKING:
     from vadpipe.api_model import Model
     from vadpipe.detection import Detection
-    from vadpipe.pipeline.evaluate_result import Evaluation
+    from vadpipe.pipeline.evaluating.result import Evaluation
     from vadpipe.pipeline.extract import ExtractSummary
     from vadpipe.pipeline.train import FitResult
 
@@ -79,9 +79,9 @@ def extract(
     Errors: :class:`vadpipe.errors.UsageError`; :class:`vadpipe.errors.WeightsError` where weights cannot be had.
     """
     from vadpipe.extractors.weights import parse_weights
-    from vadpipe.pipeline.extract_devices import gpu_devices
-    from vadpipe.pipeline.extract_run import ExtractRequest, check_request, extract_run
-    from vadpipe.pipeline.ray_cluster import check_engine
+    from vadpipe.pipeline.extracting.devices import gpu_devices
+    from vadpipe.pipeline.extracting.run import ExtractRequest, check_request, extract_run
+    from vadpipe.pipeline.on_ray.cluster import check_engine
     from vadpipe.pipeline.videos import find_videos
 
     names = (streams,) if isinstance(streams, str) else tuple(streams)
@@ -148,8 +148,8 @@ def train(
     The result's ``trained.folder`` is the run folder. Errors: :class:`vadpipe.errors.UsageError` and
     :class:`vadpipe.errors.DataError` for what is wrong with settings, labels or features.
     """
-    from vadpipe.pipeline.train_data import TrainRequest, find_training_data
-    from vadpipe.pipeline.train_run import train_run
+    from vadpipe.pipeline.training.data import TrainRequest, find_training_data
+    from vadpipe.pipeline.training.run import train_run
 
     settings = merged_settings(config, overrides)
     request = TrainRequest(
@@ -196,7 +196,7 @@ def evaluate(
     :class:`vadpipe.errors.UsageError` where videos were used to train or select this head, unless ``allow_seen``.
     """
     from vadpipe.pipeline.evaluate import EvaluateOptions
-    from vadpipe.pipeline.evaluate_run import EvaluateRequest, evaluate_runs
+    from vadpipe.pipeline.evaluating.run import EvaluateRequest, evaluate_runs
     from vadpipe.pipeline.project import find_run
 
     request = EvaluateRequest(

@@ -22,9 +22,9 @@ from vadpipe.detection import Detection
 from vadpipe.extractors import Extractor
 from vadpipe.models.checkpoint import TrainedHead
 from vadpipe.pipeline.detect import detect_video
-from vadpipe.pipeline.detect_heads import Heads, load_heads
-from vadpipe.pipeline.detect_request import DetectRequest
-from vadpipe.pipeline.detect_run import detect_options
+from vadpipe.pipeline.detecting.heads import Heads, load_heads
+from vadpipe.pipeline.detecting.request import DetectRequest
+from vadpipe.pipeline.detecting.run import detect_options
 from vadpipe.pipeline.device import resolve_device
 from vadpipe.pipeline.extract import Step
 from vadpipe.pipeline.project import find_run

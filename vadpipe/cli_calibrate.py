@@ -28,7 +28,7 @@ from vadpipe.errors import UsageError
 
 if TYPE_CHECKING:
     from vadpipe.calibration import Calibration
-    from vadpipe.pipeline.calibrate_run import CalibrateSummary, Kept
+    from vadpipe.pipeline.calibrating.run import CalibrateSummary, Kept
 
 
 @click.command(short_help="Choose a threshold from normal footage.")
@@ -88,7 +88,7 @@ def calibrate(videos: tuple[Path, ...], show: bool, as_json: bool, quiet: bool, 
 def _calibrated(
     videos: tuple[Path, ...], rate: float, refused: dict[str, str], quiet: bool, settings: dict[str, Any]
 ) -> CalibrateSummary:
-    from vadpipe.pipeline.detect_inputs import find_inputs
+    from vadpipe.pipeline.detecting.inputs import find_inputs
     from vadpipe.pipeline.project import find_run
 
     found, run = find_inputs(videos, refused), find_run(settings.pop("run"), Path())
@@ -98,8 +98,8 @@ def _calibrated(
 
     settings["limits"] = parse_limits(settings["limits"])
     settings |= chosen_engine(settings)
-    from vadpipe.pipeline.calibrate_run import CalibrateRequest, calibrate_run
-    from vadpipe.pipeline.detect_request import DetectRequest
+    from vadpipe.pipeline.calibrating.run import CalibrateRequest, calibrate_run
+    from vadpipe.pipeline.detecting.request import DetectRequest
 
     own = {name: settings.pop(name) for name in ("out", "allow_seen")}
     request = CalibrateRequest(DetectRequest(videos=found, run=run, **settings), rate, **own)
@@ -109,8 +109,8 @@ def _calibrated(
 
 
 def _show(run: Path, student: Path | None, *, as_json: bool) -> None:
-    from vadpipe.pipeline.calibrate_run import shown_calibrations
-    from vadpipe.pipeline.calibration_file import to_json
+    from vadpipe.pipeline.calibrating.file import to_json
+    from vadpipe.pipeline.calibrating.run import shown_calibrations
 
     found = shown_calibrations(run, student)
     if as_json:
@@ -159,7 +159,7 @@ def _print(kept: Kept, *, as_json: bool) -> None:
 def _json(kept: Kept) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from vadpipe.pipeline.calibration_file import to_json
+    from vadpipe.pipeline.calibrating.file import to_json
 
     made = kept.made
     return {

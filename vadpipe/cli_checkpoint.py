@@ -36,8 +36,8 @@ def import_checkpoint(file: Path, no_text_tower: bool, as_json: bool, quiet: boo
       vadpipe import checkpoint model_xd.pth
       vadpipe import checkpoint model_xd_t.pth --features features --stream released-xd_violence --audio-stream sound-xd
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
-    from vadpipe.pipeline.import_checkpoint import CheckpointRequest
-    from vadpipe.pipeline.import_checkpoint import import_checkpoint as run
+    from vadpipe.pipeline.importing.checkpoint import CheckpointRequest
+    from vadpipe.pipeline.importing.checkpoint import import_checkpoint as run
 
     request = CheckpointRequest(file, keep_tower=not no_text_tower, **settings)
     result = run(request, None if quiet else say)

@@ -113,7 +113,7 @@ def import_labels(
       vadpipe import labels labels.csv --dataset folder --annotations annotations.txt
       vadpipe import labels train.list test.list --dataset ucf_crime --split train --split test --out ucf.jsonl
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
-    from vadpipe.pipeline.import_labels import import_labels as run
+    from vadpipe.pipeline.importing.labels import import_labels as run
 
     summary = run(files, dataset, out, splits, annotations, order, frame_rate(fps))
     for note in summary.notes:

@@ -113,7 +113,7 @@ def detect(videos: tuple[Path, ...], as_json: bool, quiet: bool, **settings: Any
       vadpipe detect 'cam/*.mkv' --out out --export webvtt --export csv --frames npz --clips out/clips
       vadpipe detect clip.mp4 --set r_ano=0.3 --set min_length_s=1 --categories cats.toml --json
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
-    from vadpipe.pipeline.detect_inputs import find_inputs
+    from vadpipe.pipeline.detecting.inputs import find_inputs
     from vadpipe.pipeline.project import find_run
     from vadpipe.pipeline.shard import choose_shard
 
@@ -133,7 +133,7 @@ def detect(videos: tuple[Path, ...], as_json: bool, quiet: bool, **settings: Any
 
     settings["limits"] = parse_limits(settings["limits"])
     settings |= chosen_engine(settings)
-    from vadpipe.pipeline.detect_run import DetectRequest, Extras, detect_run
+    from vadpipe.pipeline.detecting.run import DetectRequest, Extras, detect_run
 
     exports = tuple(dict.fromkeys(settings.pop("exports")))
     extras = Extras(exports, **{name: settings.pop(name) for name in _EXTRAS})

@@ -14,7 +14,7 @@ from vadpipe.cli_options import json_option, quiet_option
 from vadpipe.cli_output import console, print_json, visible
 
 if TYPE_CHECKING:
-    from vadpipe.pipeline.doctor_check import Check
+    from vadpipe.pipeline.diagnosing.check import Check
 
 _STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "broken": "bold red"}
 

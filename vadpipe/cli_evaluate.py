@@ -88,8 +88,8 @@ def evaluate(
 
     folders = tuple(find_run(run, Path()) for run in runs or (None,))
     from vadpipe.pipeline.evaluate import EvaluateOptions
-    from vadpipe.pipeline.evaluate_report import to_json
-    from vadpipe.pipeline.evaluate_run import EvaluateRequest, ReportFiles, evaluate_runs, write_reports
+    from vadpipe.pipeline.evaluating.report import to_json
+    from vadpipe.pipeline.evaluating.run import EvaluateRequest, ReportFiles, evaluate_runs, write_reports
 
     names = ("csv", "latex", "per_video", "picture")
     files = ReportFiles(given.pop("out"), **{name: given.pop(name) for name in names})

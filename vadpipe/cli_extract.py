@@ -106,7 +106,7 @@ def extract(videos: tuple[Path, ...], quiet: bool, as_json: bool, **settings: An
     if shard is not None:
         found, refused = shard.videos(found), shard.refused(refused)
     request = _request(found, settings)
-    from vadpipe.pipeline.extract_run import extract_run
+    from vadpipe.pipeline.extracting.run import extract_run
 
     for reason in refused.values():
         say(f"failed: {reason}")
@@ -128,7 +128,7 @@ def extract(videos: tuple[Path, ...], quiet: bool, as_json: bool, **settings: An
 
 def _request(found: dict[str, Path], settings: dict[str, Any]) -> Any:
     """The request; everything wrong with it that can be known without torch is said before torch is imported."""
-    from vadpipe.pipeline.extract_run import ExtractRequest, check_request
+    from vadpipe.pipeline.extracting.run import ExtractRequest, check_request
 
     streams = tuple(name for name in settings["streams"].replace(" ", "").split(",") if name)
     size = settings["batch_size"]
@@ -139,7 +139,7 @@ def _request(found: dict[str, Path], settings: dict[str, Any]) -> Any:
         raise UsageError(f"--gpus {settings['gpus']} and --device {settings['device']}: give one of them")
     from vadpipe.extractors.limits import parse_limits
     from vadpipe.extractors.weights import parse_weights
-    from vadpipe.pipeline.ray_cluster import check_engine
+    from vadpipe.pipeline.on_ray.cluster import check_engine
 
     engine, device = settings["engine"], settings["device"]
     address = check_engine(engine, settings["ray_address"], device, settings["gpus"])
@@ -167,7 +167,7 @@ def _request(found: dict[str, Path], settings: dict[str, Any]) -> Any:
 def _devices(gpus: str | None, device: str) -> tuple[str, ...]:
     if not gpus:
         return (resolve_device(device),)
-    from vadpipe.pipeline.extract_devices import gpu_devices
+    from vadpipe.pipeline.extracting.devices import gpu_devices
 
     return gpu_devices(gpus)
 

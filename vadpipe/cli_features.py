@@ -13,9 +13,9 @@ from vadpipe.cli_output import print_json, print_table, progress, say
 from vadpipe.errors import UsageError
 
 if TYPE_CHECKING:
-    from vadpipe.pipeline.compare_features import Comparison
-    from vadpipe.pipeline.compare_rows import RowComparison
-    from vadpipe.pipeline.features_info import StreamInfo
+    from vadpipe.pipeline.features.compare_features import Comparison
+    from vadpipe.pipeline.features.compare_rows import RowComparison
+    from vadpipe.pipeline.features.info import StreamInfo
 
 _NAMED = 20  # lines of one kind that are spelt out; --json has all
 
@@ -57,8 +57,8 @@ def compare_command(
       vadpipe features compare features/clip-1a2b3c4d features/clip-5e6f7a8b
       vadpipe features compare features released/ --stream clip --picture compared.png
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
-    from vadpipe.pipeline.compare_features import compare_features
-    from vadpipe.pipeline.feature_sources import open_source
+    from vadpipe.pipeline.features.compare_features import compare_features
+    from vadpipe.pipeline.features.sources import open_source
 
     (stream_a, stream_b), (hash_a, hash_b) = _two(streams, "--stream"), _two(hashes, "--spec-hash")
     one, other = open_source(a, stream_a, hash_a), open_source(b, stream_b, hash_b)
@@ -68,7 +68,7 @@ def compare_command(
     for name, reason in found.failed.items():
         say(f"failed: {name}: {reason}")
     if picture is not None:
-        from vadpipe.pipeline.compare_picture import draw_comparison
+        from vadpipe.pipeline.features.compare_picture import draw_comparison
 
         draw_comparison(picture, found)
         say(f"wrote {picture}")
@@ -133,7 +133,7 @@ def info_command(store: Path, stream: str | None, as_json: bool, quiet: bool) ->
       vadpipe features info
       vadpipe features info features --stream clip --json
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
-    from vadpipe.pipeline.features_info import features_info
+    from vadpipe.pipeline.features.info import features_info
 
     with progress(quiet) as bars:
         task = bars.add_task("files", total=None, note="")
@@ -197,8 +197,8 @@ def export_command(
       vadpipe features export features --stream clip --out exported
       vadpipe import features exported --stream clip-other --labels exported/manifest.jsonl --crops all
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
-    from vadpipe.pipeline.export_features import export_features, labels_of
-    from vadpipe.pipeline.feature_sources import open_source
+    from vadpipe.pipeline.features.export_features import export_features, labels_of
+    from vadpipe.pipeline.features.sources import open_source
 
     source = open_source(store, stream, spec_hash)
     records = labels_of(source, labels)

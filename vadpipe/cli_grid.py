@@ -16,8 +16,8 @@ from vadpipe.errors import UsageError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from vadpipe.pipeline.train_grid import GridResult, GridRun
-    from vadpipe.pipeline.train_grid_file import GridOptions, PlannedRow
+    from vadpipe.pipeline.training.grid import GridResult, GridRun
+    from vadpipe.pipeline.training.grid_file import GridOptions, PlannedRow
 
 
 def run_grids(
@@ -36,14 +36,14 @@ def run_grids(
     ``places``: where data are; names as in ``TrainRequest``, those of test data as in ``GridRequest``.
     """
     from vadpipe.config import RunConfig
-    from vadpipe.pipeline.train_data import TrainRequest
-    from vadpipe.pipeline.train_grid_file import count_runs, plan_grids
+    from vadpipe.pipeline.training.data import TrainRequest
+    from vadpipe.pipeline.training.grid_file import count_runs, plan_grids
 
     if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
         raise UsageError("--grid trains its rows one after another in one process; start it without torchrun")
     plans = plan_grids(files, options)
     device = resolve_device(device)
-    from vadpipe.pipeline.train_grid import GridRequest, train_grids
+    from vadpipe.pipeline.training.grid import GridRequest, train_grids
 
     test = {name: places.pop(name) for name in ("test_features", "test_labels", "test_annotations")}
     given = TrainRequest(config=RunConfig(), teacher=options.teacher, **places)
@@ -66,7 +66,7 @@ def run_grids(
 
 def _report(result: GridResult, root: Path, *, as_json: bool) -> None:
     """Write a grid's files, and print its table as soon as it is complete."""
-    from vadpipe.pipeline.train_grid_table import COLUMNS, footer, grid_rows, write_grid
+    from vadpipe.pipeline.training.grid_table import COLUMNS, footer, grid_rows, write_grid
 
     written = write_grid(result, root)
     if not as_json:
@@ -77,7 +77,7 @@ def _report(result: GridResult, root: Path, *, as_json: bool) -> None:
 
 
 def _print_all(results: Sequence[GridResult]) -> None:
-    from vadpipe.pipeline.train_grid_table import grid_mapping
+    from vadpipe.pipeline.training.grid_table import grid_mapping
 
     print_json({"grids": [grid_mapping(result) for result in results]})
 

@@ -15,8 +15,8 @@ from vadpipe.cli_output import print_json, print_table, progress, say
 from vadpipe.errors import UsageError
 
 if TYPE_CHECKING:
-    from vadpipe.pipeline.import_features import Imported, ImportSummary
-    from vadpipe.pipeline.import_released import ReleasedSummary
+    from vadpipe.pipeline.importing.features import Imported, ImportSummary
+    from vadpipe.pipeline.importing.released import ReleasedSummary
     from vadpipe.store import FeatureStore
 
 _NAMED = 20  # lines of one kind that are spelt out; the rest is a number
@@ -83,7 +83,7 @@ def import_features(folder: Path | None, lists: tuple[str, ...], as_json: bool, 
 
 
 def _from_folder(store: FeatureStore, folder: Path, as_json: bool, quiet: bool, options: dict[str, Any]) -> None:
-    from vadpipe.pipeline.import_folder import import_folder
+    from vadpipe.pipeline.importing.folder import import_folder
     from vadpipe.pipeline.project import find_labels
 
     if options["stream"] is None:
@@ -116,7 +116,7 @@ def _from_folder(store: FeatureStore, folder: Path, as_json: bool, quiet: bool, 
 def _from_lists(
     store: FeatureStore, lists: tuple[str, ...], as_json: bool, quiet: bool, options: dict[str, Any]
 ) -> None:
-    from vadpipe.pipeline.import_released import ReleasedRequest, import_released
+    from vadpipe.pipeline.importing.released import ReleasedRequest, import_released
     from vadpipe.pipeline.project import find_labels
 
     for name in ("dataset", "root"):

@@ -87,7 +87,7 @@ weights_option = click.option("--weights", help="openai, a file, or random[:SEED
 
 def chosen_engine(settings: Mapping[str, Any]) -> dict[str, str | None]:
     """The device, and the address of the Ray cluster, of a command; with Ray the device is found by each worker."""
-    from vadpipe.pipeline.ray_cluster import check_engine
+    from vadpipe.pipeline.on_ray.cluster import check_engine
 
     engine, device = settings["engine"], settings["device"]
     address = check_engine(engine, settings["ray_address"], device, settings.get("gpus"))

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from vadpipe.detection import Detection
-    from vadpipe.pipeline.evaluate_report import RunReport
-    from vadpipe.pipeline.evaluate_result import Evaluation
+    from vadpipe.pipeline.evaluating.report import RunReport
+    from vadpipe.pipeline.evaluating.result import Evaluation
     from vadpipe.pipeline.extract import ExtractSummary
     from vadpipe.pipeline.shard import Shard
     from vadpipe.tracks import Interval
@@ -196,8 +196,8 @@ def print_evaluation(evaluation: Evaluation, name: str = "", selection: str = ""
 
     ``selection`` says how the head's epoch was chosen; figures mean nothing without it.
     """
-    from vadpipe.pipeline.evaluate_report import figures
-    from vadpipe.pipeline.evaluate_result import PROTOCOLS
+    from vadpipe.pipeline.evaluating.report import figures
+    from vadpipe.pipeline.evaluating.result import PROTOCOLS
 
     rows = []
     for figure in figures(evaluation):
@@ -226,7 +226,7 @@ def print_evaluation(evaluation: Evaluation, name: str = "", selection: str = ""
 
 def print_comparison(report: RunReport) -> None:
     """Print the published figures beside ours, in percent; nothing where none are known for this test set."""
-    from vadpipe.pipeline.evaluate_report import compared
+    from vadpipe.pipeline.evaluating.report import compared
 
     rows = [
         [
@@ -245,7 +245,7 @@ def print_comparison(report: RunReport) -> None:
 
 def print_runs(reports: Sequence[RunReport]) -> None:
     """Print mean and standard deviation over several runs; nothing for one."""
-    from vadpipe.pipeline.evaluate_report import figures, summary
+    from vadpipe.pipeline.evaluating.report import figures, summary
 
     over = summary(reports)
     labels = {figure.key: figure.label for figure in figures(reports[0].evaluation)}

@@ -67,7 +67,7 @@ def report(
       vadpipe report runs/seed-0 runs/seed-1 runs/seed-2 --only ranking --only classes --format pdf
       vadpipe report --only grid --grid runs/grid
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
-    from vadpipe.pipeline.report_kinds import chosen_formats, chosen_kinds
+    from vadpipe.pipeline.reporting.kinds import chosen_formats, chosen_kinds
 
     kinds, kept = chosen_kinds(only, grid=given["grid"] is not None), chosen_formats(formats)
     if any(not kind.of_grid for kind in kinds):

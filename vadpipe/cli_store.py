@@ -13,9 +13,9 @@ from vadpipe.cli_options import PATH, json_option, quiet_option
 from vadpipe.cli_output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
-    from vadpipe.pipeline.store_gc import GcPlan
-    from vadpipe.pipeline.store_stats import SpecStats
-    from vadpipe.pipeline.store_verify import VerifySummary
+    from vadpipe.pipeline.storing.gc import GcPlan
+    from vadpipe.pipeline.storing.stats import SpecStats
+    from vadpipe.pipeline.storing.verify import VerifySummary
 
 _NAMED = 20  # lines of one kind that are spelt out; --json has all
 store_argument = click.argument("store", type=PATH, default=Path("features"))
@@ -55,7 +55,7 @@ def pack_command(store: Path, out: Path, shard_mib: int, only: tuple[str, ...], 
       vadpipe store pack --out pack
       vadpipe store pack features --out pack --shard-mib 256 --only clip-1a2b3c4d
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
-    from vadpipe.pipeline.store_pack import files_to_pack, pack_store
+    from vadpipe.pipeline.storing.pack import files_to_pack, pack_store
 
     files = files_to_pack(store, only)
     with progress(quiet) as bars:
@@ -93,7 +93,7 @@ def unpack_command(packs: tuple[Path, ...], out: Path, replace: bool, as_json: b
       vadpipe store unpack pack
       vadpipe store unpack pack/shard-00007.tar --out elsewhere/features
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
-    from vadpipe.pipeline.store_unpack import shards_of, unpack
+    from vadpipe.pipeline.storing.unpack import shards_of, unpack
     from vadpipe.store import FeatureStore
 
     shards = shards_of(packs)
@@ -130,7 +130,7 @@ def verify_command(store: Path, quarantine: bool, as_json: bool, quiet: bool) ->
       vadpipe store verify features --quarantine
       vadpipe store verify pack --json
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
-    from vadpipe.pipeline.store_verify import verify
+    from vadpipe.pipeline.storing.verify import verify
 
     with progress(quiet) as bars:
         task = bars.add_task("files", total=None, note="")
@@ -175,7 +175,7 @@ def gc_command(
       vadpipe store gc --delete --quarantine-days 30 --stale-days 7
       vadpipe store gc features --runs runs --unused
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
-    from vadpipe.pipeline.store_gc import GcRequest, find_garbage, remove
+    from vadpipe.pipeline.storing.gc import GcRequest, find_garbage, remove
 
     plan = find_garbage(GcRequest(store, runs, stale_days, quarantine_days, unused))
     freed = remove(plan) if delete else 0
@@ -198,8 +198,8 @@ def stats_command(store: Path, as_json: bool, quiet: bool) -> None:
       vadpipe store stats
       vadpipe store stats features --json
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
-    from vadpipe.pipeline.store_files import spec_folders
-    from vadpipe.pipeline.store_stats import stats_of
+    from vadpipe.pipeline.storing.files import spec_folders
+    from vadpipe.pipeline.storing.stats import stats_of
 
     with progress(quiet) as bars:
         task = bars.add_task("files", total=None, note="")

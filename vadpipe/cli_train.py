@@ -30,10 +30,10 @@ from vadpipe.errors import VadpipeError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from vadpipe.pipeline.ranks import Ranks
     from vadpipe.pipeline.train import FitResult
-    from vadpipe.pipeline.train_data import TrainingData
-    from vadpipe.pipeline.train_seeds import SeedRuns
+    from vadpipe.pipeline.training.data import TrainingData
+    from vadpipe.pipeline.training.ranks import Ranks
+    from vadpipe.pipeline.training.seeds import SeedRuns
 
 Row = dict[str, float]
 
@@ -116,9 +116,9 @@ def train(
       vadpipe train --grid configs/grids/lec_vad_table5.toml --test-labels test.csv
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     from vadpipe.config import load_config
-    from vadpipe.pipeline.ranks import own_rank
-    from vadpipe.pipeline.train_data import TrainRequest, find_training_data
-    from vadpipe.pipeline.train_grid_file import GridOptions
+    from vadpipe.pipeline.training.data import TrainRequest, find_training_data
+    from vadpipe.pipeline.training.grid_file import GridOptions
+    from vadpipe.pipeline.training.ranks import own_rank
 
     if seeds and seed is not None:
         raise click.UsageError("--seed and --seeds exclude each other")
@@ -161,9 +161,9 @@ def _named_errors(rank: int) -> Iterator[None]:
 
 
 def _train(data: TrainingData, device: str, seeds: tuple[int, ...], board: bool, as_json: bool, quiet: bool) -> None:
-    from vadpipe.pipeline.ranks import joined_ranks
-    from vadpipe.pipeline.train_run import train_run
-    from vadpipe.pipeline.train_seeds import train_seeds
+    from vadpipe.pipeline.training.ranks import joined_ranks
+    from vadpipe.pipeline.training.run import train_run
+    from vadpipe.pipeline.training.seeds import train_seeds
 
     epochs = data.request.config.train.epochs
     with joined_ranks(device) as ranks, progress(quiet) as bars:

@@ -14,7 +14,7 @@ from vadpipe.detection import AudioUse, Detection
 from vadpipe.head_config import LecVadConfig
 from vadpipe.models import HeadInputs, LecVad
 from vadpipe.models.checkpoint import TrainedHead
-from vadpipe.pipeline.detect_report import provenance
+from vadpipe.pipeline.detecting.report import provenance
 from vadpipe.spec import FeatureSpec
 from vadpipe.tracks import Interval, ScoreTrack, TimeGrid, VideoClip
 

@@ -15,9 +15,9 @@ from tests.pipeline.planted import AUDIO_SPEC, CLASSES, CONFIG, SPEC, Planted, p
 from vadpipe.config import RunConfig
 from vadpipe.errors import VadpipeError
 from vadpipe.manifest import VideoRecord
-from vadpipe.pipeline.bags import Bags
-from vadpipe.pipeline.ranks import ALONE, Ranks, joined_ranks
 from vadpipe.pipeline.train import FitResult, fit
+from vadpipe.pipeline.training.bags import Bags
+from vadpipe.pipeline.training.ranks import ALONE, Ranks, joined_ranks
 
 TRAIN = replace(CONFIG.train, batch_size=7, epochs=2, balanced=False, lr=1e-3, average=0.9, clip_gradients=1.0)
 CONFIGS: dict[str, RunConfig] = {

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.pipeline.ray_works import Mortal, deadly_pieces
-from vadpipe.pipeline import detect, ray_decode
-from vadpipe.pipeline.detect_request import DetectRequest
-from vadpipe.pipeline.ray_detect import DetectWork
+from vadpipe.pipeline import detect
+from vadpipe.pipeline.detecting.request import DetectRequest
+from vadpipe.pipeline.on_ray import decode as ray_decode
+from vadpipe.pipeline.on_ray.detect import DetectWork
 
 
 def detect_work(device: str, request: DetectRequest, notes: Path, deaths: int) -> DetectWork:

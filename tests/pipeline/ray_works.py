@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from tests.pipeline.mean_colour import MeanColour
 from vadpipe.errors import UsageError
 from vadpipe.extractors import media
-from vadpipe.pipeline import ray_decode
 from vadpipe.pipeline.extract import ExtractOptions
-from vadpipe.pipeline.ray_extract import ExtractWork
+from vadpipe.pipeline.on_ray import decode as ray_decode
+from vadpipe.pipeline.on_ray.extract import ExtractWork
 
 
 def red_video(path: Path, frames: int = 40) -> Path:
@@ -81,7 +81,7 @@ def work(device: str, root: Path, notes: Path, deaths: int = 1000, kind: str = "
 
 
 def deadly_pieces(folder: Path, path: Path, request: media.Request, *rest: Any) -> Iterator[Any]:
-    """:func:`vadpipe.pipeline.ray_decode.decode_pieces`, in the process of whose task some videos are deadly."""
+    """:func:`vadpipe.pipeline.on_ray.decode.decode_pieces`, in the process of whose task some videos are deadly."""
     if path.name.startswith("deadly"):
         once = path.name.startswith("deadly_once")
         _die(path.with_suffix(".notes"), 1 if once else 1000)

@@ -13,8 +13,8 @@ from tests.pipeline.test_evaluate import LABELS, NONE, VIDEOS
 from vadpipe.config import RunConfig
 from vadpipe.models.checkpoint import TrainedHead
 from vadpipe.pipeline.evaluate import measure
-from vadpipe.pipeline.evaluate_tables import ScoredVideo
-from vadpipe.pipeline.report_material import Material, ScoredRun, Series, into_series
+from vadpipe.pipeline.evaluating.tables import ScoredVideo
+from vadpipe.pipeline.reporting.material import Material, ScoredRun, Series, into_series
 
 HOSTILE = "$x_{1}<b>\n\\alpha$ & \x00 % 火"
 """A name that is a formula, markup, a line end, a control character and a glyph that the font lacks."""

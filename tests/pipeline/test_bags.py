@@ -15,7 +15,7 @@ from tests.pipeline.planted import AUDIO_SPEC, CLASSES, SPEC, Planted, plant, pl
 from vadpipe.errors import DataError
 from vadpipe.manifest import VideoRecord
 from vadpipe.models.windows import pool_rows
-from vadpipe.pipeline.bags import Bags, epoch_batches
+from vadpipe.pipeline.training.bags import Bags, epoch_batches
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import FeatureTrack, TimeGrid

@@ -24,10 +24,10 @@ from vadpipe.errors import CheckpointError, UsageError
 from vadpipe.extractors import media
 from vadpipe.models.checkpoint import save_head
 from vadpipe.pipeline import detect
-from vadpipe.pipeline.calibrate_run import CalibrateRequest, CalibrateSummary, calibrate_run
-from vadpipe.pipeline.calibration_file import load_calibration
-from vadpipe.pipeline.detect_request import DetectRequest
-from vadpipe.pipeline.detect_run import detect_run
+from vadpipe.pipeline.calibrating.file import load_calibration
+from vadpipe.pipeline.calibrating.run import CalibrateRequest, CalibrateSummary, calibrate_run
+from vadpipe.pipeline.detecting.request import DetectRequest
+from vadpipe.pipeline.detecting.run import detect_run
 from vadpipe.pipeline.project import SEEN_FILE, clear_run
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import FeatureTrack, TimeGrid

@@ -12,7 +12,7 @@ import pytest
 from vadpipe.calibration import Calibration
 from vadpipe.config import DetectConfig
 from vadpipe.errors import CheckpointError
-from vadpipe.pipeline.calibration_file import (
+from vadpipe.pipeline.calibrating.file import (
     load_calibration,
     read_calibration,
     save_calibration,

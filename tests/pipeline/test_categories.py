@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vadpipe.errors import UsageError
-from vadpipe.pipeline.categories import (
+from vadpipe.pipeline.detecting.categories import (
     MOST_BYTES,
     MOST_CATEGORIES,
     MOST_PROMPTS,

@@ -30,8 +30,8 @@ from vadpipe.extractors.tasks import cut, overlay
 from vadpipe.extractors.tasks.seeking import _check_once
 from vadpipe.extractors.tasks.sound_track import SoundTrack
 from vadpipe.extractors.tasks.writing import NotTaken
-from vadpipe.pipeline.clips import clip_name, cut_clips
-from vadpipe.pipeline.overlay import _drawn, draw_overlay
+from vadpipe.pipeline.detecting.clips import clip_name, cut_clips
+from vadpipe.pipeline.detecting.overlay import _drawn, draw_overlay
 from vadpipe.tracks import FloatArray, Interval
 
 RATE = 16_000

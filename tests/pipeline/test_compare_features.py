@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 from tests.pipeline.stored_features import CLIP, FIVE_CROPS, OTHER_DECODER, SOUND, put, values
 from vadpipe.cli import cli
 from vadpipe.errors import UsageError
-from vadpipe.pipeline.compare_features import EDGES, compare_features
-from vadpipe.pipeline.compare_picture import draw_comparison
-from vadpipe.pipeline.feature_sources import open_source
+from vadpipe.pipeline.features.compare_features import EDGES, compare_features
+from vadpipe.pipeline.features.compare_picture import draw_comparison
+from vadpipe.pipeline.features.sources import open_source
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import FeatureTrack, TimeGrid
 

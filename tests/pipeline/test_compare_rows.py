@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vadpipe.pipeline import compare_rows as module
-from vadpipe.pipeline.compare_lags import LAGS
-from vadpipe.pipeline.compare_rows import compare_rows
+from vadpipe.pipeline.features import compare_rows as module
+from vadpipe.pipeline.features.compare_lags import LAGS
+from vadpipe.pipeline.features.compare_rows import compare_rows
 
 RNG = np.random.default_rng(0)
 WALK = np.cumsum(RNG.standard_normal((60, 32)), axis=0).astype(np.float32)  # neighbours are alike, as in a video

@@ -16,7 +16,7 @@ from vadpipe.cli import cli
 from vadpipe.datasets.lists import read_list
 from vadpipe.errors import UsageError
 from vadpipe.pipeline.data_check import DataCheck, check_data
-from vadpipe.pipeline.released_files import walk
+from vadpipe.pipeline.importing.released_files import walk
 
 ROWS = np.zeros((2, 3), np.float16)
 

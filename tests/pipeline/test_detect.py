@@ -23,9 +23,11 @@ from vadpipe.extractors.limits import Limits
 from vadpipe.head_config import LecVadConfig
 from vadpipe.models import HeadInputs, LecVad
 from vadpipe.models.checkpoint import TrainedHead
-from vadpipe.pipeline import detect, detect_heads, detect_run
+from vadpipe.pipeline import detect
 from vadpipe.pipeline.detect import SCHEMA_FILE, DetectOptions, detect_video, extractor_for, write_report
-from vadpipe.pipeline.detect_run import DetectRequest, _extract_options
+from vadpipe.pipeline.detecting import heads as detect_heads
+from vadpipe.pipeline.detecting import run as detect_run
+from vadpipe.pipeline.detecting.run import DetectRequest, _extract_options
 from vadpipe.pipeline.extract import ExtractOptions, feature_spec
 from vadpipe.pipeline.intervals import find_intervals
 from vadpipe.pipeline.score import score_track

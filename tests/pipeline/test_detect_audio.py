@@ -27,7 +27,7 @@ from vadpipe.models.checkpoint import TrainedHead, save_head
 from vadpipe.models.heads import build_head
 from vadpipe.pipeline import detect
 from vadpipe.pipeline.detect import SCHEMA_FILE, DetectOptions, detect_video, write_report
-from vadpipe.pipeline.detect_run import DetectRequest, detect_run
+from vadpipe.pipeline.detecting.run import DetectRequest, detect_run
 from vadpipe.pipeline.extract import ExtractOptions, feature_spec
 from vadpipe.pipeline.score import score_track
 from vadpipe.spec import FeatureSpec
@@ -174,7 +174,7 @@ def saved(folder: Path, trained: TrainedHead) -> Path:
 
 
 def test_a_run_takes_the_student_in_its_folder(tmp_path: Path, silent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vadpipe.pipeline.detect_run.extractor_for", lambda _spec, _options: MeanColour())
+    monkeypatch.setattr("vadpipe.pipeline.detecting.run.extractor_for", lambda _spec, _options: MeanColour())
     run = saved(tmp_path / "run", teacher())
     request = DetectRequest({"silent": silent}, run, out=tmp_path / "out")
     assert detect_run(request).found[0][1]["model"]["name"] == "avadclip"
@@ -198,7 +198,7 @@ def test_a_run_takes_the_student_in_its_folder(tmp_path: Path, silent: Path, mon
 def test_overrides_are_checked_against_the_runs_own_settings(
     tmp_path: Path, silent: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vadpipe.pipeline.detect_run.extractor_for", lambda _spec, _options: MeanColour())
+    monkeypatch.setattr("vadpipe.pipeline.detecting.run.extractor_for", lambda _spec, _options: MeanColour())
     for snippets in (256, 512):  # the default settings take windows of up to 256
         saved(tmp_path / f"{snippets}", teacher(max_snippets=snippets))
     request = DetectRequest({"silent": silent}, tmp_path / "512", out=tmp_path / "out", overrides=("window=300",))
@@ -210,7 +210,7 @@ def test_overrides_are_checked_against_the_runs_own_settings(
 def test_one_video_without_its_sound_costs_itself_only(
     tmp_path: Path, clip: Path, silent: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vadpipe.pipeline.detect_run.extractor_for", lambda _spec, _options: MeanColour())
+    monkeypatch.setattr("vadpipe.pipeline.detecting.run.extractor_for", lambda _spec, _options: MeanColour())
     run = saved(tmp_path / "run", teacher())
     said: list[str] = []
     summary = detect_run(DetectRequest({"clip": clip, "silent": silent}, run, out=tmp_path / "out"), say=said.append)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vadpipe.errors import DataError, UsageError
-from vadpipe.pipeline.detect_inputs import find_inputs, shared_ids
+from vadpipe.pipeline.detecting.inputs import find_inputs, shared_ids
 from vadpipe.pipeline.videos import find_videos
 
 MP4 = b"\x00\x00\x00\x20ftypisom" + bytes(20)

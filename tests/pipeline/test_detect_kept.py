@@ -15,9 +15,9 @@ import pytest
 from tests.pipeline.detected import CALIBRATION, made_detection
 from vadpipe.detection import AudioUse, Detection
 from vadpipe.errors import StoreError
-from vadpipe.pipeline import detect_kept as module
-from vadpipe.pipeline.detect_kept import Finding, Kept
-from vadpipe.pipeline.detect_report import report
+from vadpipe.pipeline.detecting import kept as module
+from vadpipe.pipeline.detecting.kept import Finding, Kept
+from vadpipe.pipeline.detecting.report import report
 from vadpipe.tracks import TimeGrid
 
 
@@ -107,7 +107,7 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path, monkeypatch: pyte
     def full(*_: Any) -> int:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr("vadpipe.pipeline.detect_kept.os.pwrite", full)
+    monkeypatch.setattr("vadpipe.pipeline.detecting.kept.os.pwrite", full)
     with pytest.raises(StoreError, match="no space left"):
         kept.add(1, finding("b"))
     assert [item.clip.id for item in kept.detections()] == ["a", "b"]

@@ -14,8 +14,8 @@ from tests.pipeline.detected import small_head
 from tests.pipeline.mean_colour import MeanColour
 from vadpipe.extractors import Extractor, create
 from vadpipe.models.checkpoint import save_head
-from vadpipe.pipeline.detect_inputs import find_inputs
-from vadpipe.pipeline.detect_run import DetectRequest, detect_run
+from vadpipe.pipeline.detecting.inputs import find_inputs
+from vadpipe.pipeline.detecting.run import DetectRequest, detect_run
 from vadpipe.pipeline.extract import ExtractOptions, extract, feature_spec
 from vadpipe.store import FeatureStore
 
@@ -30,7 +30,7 @@ def test_detect_and_extract_with_scoring_are_identical(
     extractor: Extractor = MeanColour()
     if encoder == "clip":
         extractor = create(encoder, weights="random:0", batch_size=4)
-    monkeypatch.setattr("vadpipe.pipeline.detect_run.extractor_for", lambda _spec, _options: extractor)
+    monkeypatch.setattr("vadpipe.pipeline.detecting.run.extractor_for", lambda _spec, _options: extractor)
     options = ExtractOptions()
     run, store = tmp_path / "run", FeatureStore(tmp_path / "features")
     save_head(run, small_head(feature_spec(extractor, options), seed=0))
@@ -40,7 +40,7 @@ def test_detect_and_extract_with_scoring_are_identical(
     videos = find_inputs([tmp_path / "videos"])
     once = detect_run(DetectRequest(videos, run, out=tmp_path / "once", overrides=SETTINGS))
     assert sorted(extract(videos, store, [extractor], options).done) == sorted(videos)
-    monkeypatch.setattr("vadpipe.pipeline.detect_run.extractor_for", lambda *_: pytest.fail("all is stored"))
+    monkeypatch.setattr("vadpipe.pipeline.detecting.run.extractor_for", lambda *_: pytest.fail("all is stored"))
     monkeypatch.setattr(type(extractor), "encode", lambda *_: pytest.fail("all is stored"))
     stored = detect_run(DetectRequest(videos, run, out=tmp_path / "twice", features=store.root, overrides=SETTINGS))
     assert not once.failed
@@ -55,7 +55,7 @@ def test_detect_and_extract_with_scoring_are_identical(
 
 def test_what_decoding_said_is_told_from_the_store_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     extractor, options = MeanColour(), ExtractOptions()
-    monkeypatch.setattr("vadpipe.pipeline.detect_run.extractor_for", lambda _spec, _options: extractor)
+    monkeypatch.setattr("vadpipe.pipeline.detecting.run.extractor_for", lambda _spec, _options: extractor)
     run, store = tmp_path / "run", FeatureStore(tmp_path / "features")
     save_head(run, small_head(feature_spec(extractor, options), seed=0))
     whole = painted_videos.write(tmp_path / "whole.mp4", 100, muxer={"movflags": "faststart"}, b_frames=0)
@@ -65,7 +65,7 @@ def test_what_decoding_said_is_told_from_the_store_too(tmp_path: Path, monkeypat
     once = detect_run(request).found[0][1]
     assert any("the file ends early" in text for text in once["warnings"])
     assert list(extract({"short": short}, store, [extractor], options).done) == ["short"]
-    monkeypatch.setattr("vadpipe.pipeline.detect_run.extractor_for", lambda *_: pytest.fail("all is stored"))
+    monkeypatch.setattr("vadpipe.pipeline.detecting.run.extractor_for", lambda *_: pytest.fail("all is stored"))
     stored = replace(request, out=tmp_path / "twice", features=store.root)
     assert detect_run(stored).found[0][1]["warnings"] == once["warnings"]
     first, second = ((tmp_path / where / "short.json").read_bytes() for where in ("once", "twice"))

@@ -24,15 +24,15 @@ from vadpipe.detection import Detection
 from vadpipe.errors import CheckpointError, DataError, StoreError, UsageError, VideoUnreadable
 from vadpipe.extractors.limits import Limits
 from vadpipe.models.checkpoint import TrainedHead, save_head
-from vadpipe.pipeline import detect_run as module
-from vadpipe.pipeline.calibration_file import save_calibration, write_calibration
+from vadpipe.pipeline.calibrating.file import save_calibration, write_calibration
 from vadpipe.pipeline.detect import detect_video
-from vadpipe.pipeline.detect_kept import Finding
-from vadpipe.pipeline.detect_outputs import Outputs, true_incidents
-from vadpipe.pipeline.detect_places import Places
-from vadpipe.pipeline.detect_report import SCHEMA_FILE, report, write_report
-from vadpipe.pipeline.detect_request import DetectRequest, Extras
-from vadpipe.pipeline.detect_run import detect_run
+from vadpipe.pipeline.detecting import run as module
+from vadpipe.pipeline.detecting.kept import Finding
+from vadpipe.pipeline.detecting.outputs import Outputs, true_incidents
+from vadpipe.pipeline.detecting.places import Places
+from vadpipe.pipeline.detecting.report import SCHEMA_FILE, report, write_report
+from vadpipe.pipeline.detecting.request import DetectRequest, Extras
+from vadpipe.pipeline.detecting.run import detect_run
 from vadpipe.pipeline.extract import ExtractOptions, feature_spec
 from vadpipe.tracks import Interval
 
@@ -127,8 +127,8 @@ def test_clips_overlays_and_pages_get_what_they_need(tmp_path: Path, monkeypatch
         on_page(2)
         return [out]
 
-    stand_in(monkeypatch, "clips", cut_clips=cut_clips)
-    stand_in(monkeypatch, "overlay", draw_overlay=draw_overlay)
+    stand_in(monkeypatch, "detecting.clips", cut_clips=cut_clips)
+    stand_in(monkeypatch, "detecting.overlay", draw_overlay=draw_overlay)
 
     @dataclass
     class ReportEntry:
@@ -136,7 +136,7 @@ def test_clips_overlays_and_pages_get_what_they_need(tmp_path: Path, monkeypatch
         detection: Detection
         truth: tuple[Interval, ...]
 
-    stand_in(monkeypatch, "html_report", write_html=write_html, ReportEntry=ReportEntry)
+    stand_in(monkeypatch, "pages.report", write_html=write_html, ReportEntry=ReportEntry)
     clips, page = tmp_path / "clips", tmp_path / "page.html"
     extras = Extras(clips=clips, pre_roll_s=1.0, overlay=tmp_path / "drawn", html=page, embed=True)
     seen = Seen()
@@ -165,7 +165,7 @@ def test_an_output_that_fails_costs_itself(tmp_path: Path, monkeypatch: pytest.M
     def draw_overlay(*_: Any, **_options: Any) -> Path:
         raise error
 
-    stand_in(monkeypatch, "overlay", draw_overlay=draw_overlay)
+    stand_in(monkeypatch, "detecting.overlay", draw_overlay=draw_overlay)
     outputs, said = write_all(tmp_path, ["a", "b"], Extras(exports=("csv",), overlay=tmp_path / "drawn"))
     assert [text.partition(":")[0] for text in outputs.failed] == ["overlay of a", "overlay of b"]
     assert [text for text in said if "odd1" in text and text.startswith("failed: overlay of")] == said
@@ -264,17 +264,17 @@ def test_imported_features_cannot_tell_videos_of_one_stem(
     request_of: DetectRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = type(SPEC)("other", 12, "imported", "imported")
-    monkeypatch.setattr("vadpipe.pipeline.detect_heads.load_head", lambda *_: small_head(spec))
+    monkeypatch.setattr("vadpipe.pipeline.detecting.heads.load_head", lambda *_: small_head(spec))
     with pytest.raises(UsageError, match="rename one"):
         detect_run(request_of)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), StoreError("disk full")])
-@pytest.mark.parametrize("where", ["detect_run.detect_video", "detect_outputs.write_report"])
+@pytest.mark.parametrize("where", ["detecting.run.detect_video", "detecting.outputs.write_report"])
 def test_what_ends_a_run_keeps_what_is_finished(
     request_of: DetectRequest, monkeypatch: pytest.MonkeyPatch, error: BaseException, where: str
 ) -> None:
-    done: Any = {"detect_run.detect_video": detect_video, "detect_outputs.write_report": write_report}[where]
+    done: Any = {"detecting.run.detect_video": detect_video, "detecting.outputs.write_report": write_report}[where]
 
     def stopped(of: Any, *given: Any, **options: Any) -> Any:
         name = of.parent.name if isinstance(of, Path) else of.clip.id
@@ -297,7 +297,7 @@ def test_an_interrupt_at_the_page_is_told_after_all_that_is_finished(
     def stopped(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vadpipe.pipeline.detect_outputs._export", stopped)
+    monkeypatch.setattr("vadpipe.pipeline.detecting.outputs._export", stopped)
     summary = detect_run(replace(request_of, extras=Extras(exports=("csv",))))
     assert isinstance(summary.ended, KeyboardInterrupt)
     assert len(summary.found) == 2
@@ -392,7 +392,7 @@ def test_own_categories_are_found_by_the_same_rule_and_marked_everywhere(
         classes = (*trained.classes, "brawl")
         return replace(trained, head=own, classes=classes, zero_shot=frozenset({"brawl"}), notes=("own ones",))
 
-    monkeypatch.setattr("vadpipe.pipeline.zero_shot.with_own_categories", with_own)
+    monkeypatch.setattr("vadpipe.pipeline.detecting.zero_shot.with_own_categories", with_own)
 
     def sure(_trained: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         return torch.full_like(own, 0.9)  # an interval needs over 1/2; an untrained head is never that sure

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from vadpipe.errors import UsageError
-from vadpipe.pipeline.detect_places import Places, file_name
-from vadpipe.pipeline.detect_request import Extras
+from vadpipe.pipeline.detecting.places import Places, file_name
+from vadpipe.pipeline.detecting.request import Extras
 
 ONE, TWO = {"a": Path("v/a.mp4")}, {"a": Path("v/a.mp4"), "b": Path("v/b.mp4")}
 

@@ -25,9 +25,14 @@ from vadpipe.extractors import media
 from vadpipe.extractors.decoders import DECODERS
 from vadpipe.extractors.painted import FRAMES, expected_numbers, paint, read_number
 from vadpipe.extractors.weights_table import KNOWN
-from vadpipe.pipeline import doctor, doctor_child, doctor_machine, doctor_media, doctor_packages, doctor_places
-from vadpipe.pipeline.doctor_check import BROKEN, NOTE, OK, WARNING, Check, first_line
-from vadpipe.pipeline.doctor_child import AskError, TooSlow, ask
+from vadpipe.pipeline import doctor
+from vadpipe.pipeline.diagnosing import child as doctor_child
+from vadpipe.pipeline.diagnosing import machine as doctor_machine
+from vadpipe.pipeline.diagnosing import media as doctor_media
+from vadpipe.pipeline.diagnosing import packages as doctor_packages
+from vadpipe.pipeline.diagnosing import places as doctor_places
+from vadpipe.pipeline.diagnosing.check import BROKEN, NOTE, OK, WARNING, Check, first_line
+from vadpipe.pipeline.diagnosing.child import AskError, TooSlow, ask
 
 Answer = Callable[..., dict[str, Any]]
 

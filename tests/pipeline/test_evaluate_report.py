@@ -13,8 +13,8 @@ import pytest
 from tests.pipeline.test_evaluate import NONE, VIDEOS, video
 from vadpipe.errors import UsageError
 from vadpipe.pipeline.evaluate import EvaluateOptions, measure
-from vadpipe.pipeline.evaluate_picture import curve_points, draw_curves
-from vadpipe.pipeline.evaluate_report import (
+from vadpipe.pipeline.evaluating.picture import curve_points, draw_curves
+from vadpipe.pipeline.evaluating.report import (
     RunReport,
     compared,
     csv_cell,

@@ -26,9 +26,10 @@ from vadpipe.errors import StoreError
 from vadpipe.manifest import VideoRecord, write_manifest
 from vadpipe.models.checkpoint import TrainedHead, load_head, save_head
 from vadpipe.models.heads import build_head
-from vadpipe.pipeline import evaluate_run, published
+from vadpipe.pipeline import published
 from vadpipe.pipeline.evaluate import measure, score_videos
-from vadpipe.pipeline.evaluate_report import RunReport
+from vadpipe.pipeline.evaluating import run as evaluate_run
+from vadpipe.pipeline.evaluating.report import RunReport
 from vadpipe.pipeline.published import TestSet
 from vadpipe.pipeline.score import score_track
 

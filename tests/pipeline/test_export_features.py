@@ -16,11 +16,11 @@ from tests.pipeline.stored_features import CLIP, FIVE_CROPS, SOUND, put, values
 from vadpipe.cli import cli
 from vadpipe.errors import TrackDamaged, UsageError
 from vadpipe.manifest import VideoRecord, read_manifest, write_manifest
-from vadpipe.pipeline.compare_features import compare_features
-from vadpipe.pipeline.export_features import export_features, labels_of
-from vadpipe.pipeline.feature_sources import open_source
-from vadpipe.pipeline.features_info import features_info
-from vadpipe.pipeline.import_folder import import_folder
+from vadpipe.pipeline.features.compare_features import compare_features
+from vadpipe.pipeline.features.export_features import export_features, labels_of
+from vadpipe.pipeline.features.info import features_info
+from vadpipe.pipeline.features.sources import open_source
+from vadpipe.pipeline.importing.folder import import_folder
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import FeatureTrack, Interval, TimeGrid
 

@@ -15,7 +15,7 @@ from tests.extractors import painted_videos
 from tests.pipeline.device_streams import build
 from vadpipe.errors import UsageError, WorkerDied
 from vadpipe.pipeline.extract import ExtractOptions, ExtractSummary, Outcome, Step
-from vadpipe.pipeline.extract_devices import _collect, extract_on, gpu_devices
+from vadpipe.pipeline.extracting.devices import _collect, extract_on, gpu_devices
 from vadpipe.store import FeatureStore
 
 OPTIONS = ExtractOptions(jobs=1)

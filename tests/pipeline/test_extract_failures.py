@@ -21,7 +21,7 @@ from vadpipe.extractors import decoders, media, video_file
 from vadpipe.extractors.decode_process import DecodeProcess
 from vadpipe.extractors.decoders import DECODERS, Decoder
 from vadpipe.extractors.weights import default_weights
-from vadpipe.pipeline import demo, extract_assemble, extract_readers, extract_run
+from vadpipe.pipeline import demo
 from vadpipe.pipeline.demo_data import DemoData
 from vadpipe.pipeline.extract import (
     Extracted,
@@ -33,7 +33,10 @@ from vadpipe.pipeline.extract import (
     extract_tracks,
     feature_spec,
 )
-from vadpipe.pipeline.extract_run import ExtractRequest
+from vadpipe.pipeline.extracting import assemble as extract_assemble
+from vadpipe.pipeline.extracting import readers as extract_readers
+from vadpipe.pipeline.extracting import run as extract_run
+from vadpipe.pipeline.extracting.run import ExtractRequest
 from vadpipe.store import FeatureStore
 
 OPTIONS = ExtractOptions(jobs=1)

@@ -17,10 +17,10 @@ from tests.pipeline.mean_colour import MeanColour
 from vadpipe.errors import UsageError
 from vadpipe.extractors import EXTRACTORS, SNIPPET_FRAMES, Extractor, Needs, cuda_decode, media
 from vadpipe.pipeline.extract import Extracted, ExtractOptions, Step, extract, extract_tracks, feature_spec
-from vadpipe.pipeline.extract_encode import batch_items
-from vadpipe.pipeline.extract_plan import plan_streams
-from vadpipe.pipeline.extract_readers import Channel
-from vadpipe.pipeline.extract_run import check_request
+from vadpipe.pipeline.extracting.encode import batch_items
+from vadpipe.pipeline.extracting.plan import plan_streams
+from vadpipe.pipeline.extracting.readers import Channel
+from vadpipe.pipeline.extracting.run import check_request
 from vadpipe.sound import ABSENT, PRESENT, SILENT
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore

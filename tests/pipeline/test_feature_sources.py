@@ -11,7 +11,7 @@ import pytest
 from tests.pipeline.stored_features import CLIP, OTHER_DECODER, SOUND, put, values
 from tests.refused_arrays import save_pickled
 from vadpipe.errors import DataError, TrackDamaged, UsageError, VadpipeError
-from vadpipe.pipeline.feature_sources import open_source, stored_folders
+from vadpipe.pipeline.features.sources import open_source, stored_folders
 from vadpipe.store import FeatureStore, safe_name
 
 

@@ -19,26 +19,27 @@ from tests.pipeline.report_runs import HOSTILE, material, scored_run, two_seeds
 from tests.pipeline.test_evaluate import LABELS, NONE, VIDEOS, video
 from vadpipe.errors import UsageError
 from vadpipe.manifest import VideoRecord
-from vadpipe.pipeline import evaluate_picture, figures_embedding
 from vadpipe.pipeline.evaluate import measure
-from vadpipe.pipeline.figures_classes import (
+from vadpipe.pipeline.evaluating import picture as evaluate_picture
+from vadpipe.pipeline.figures import embedding as figures_embedding
+from vadpipe.pipeline.figures.classes import (
     class_bars,
     confusion,
     draw_classes,
     draw_confusion,
     found_category,
 )
-from vadpipe.pipeline.figures_embedding import draw_embedding, embed, sample_snippets, snippet_categories
-from vadpipe.pipeline.figures_grid import draw_curves_of, draw_rows_of
-from vadpipe.pipeline.figures_masks import draw_masks, mask_rows, mask_series, mean_step, reach
-from vadpipe.pipeline.figures_ranking import draw_ranking, precision_at, ranking_band, true_rate_at
-from vadpipe.pipeline.figures_scores import category_panels, draw_categories, draw_scores, score_panels
-from vadpipe.pipeline.figures_style import category_style, file_part, paper_style, plain, write_figure
+from vadpipe.pipeline.figures.embedding import draw_embedding, embed, sample_snippets, snippet_categories
+from vadpipe.pipeline.figures.grid import draw_curves_of, draw_rows_of
+from vadpipe.pipeline.figures.masks import draw_masks, mask_rows, mask_series, mean_step, reach
+from vadpipe.pipeline.figures.ranking import draw_ranking, precision_at, ranking_band, true_rate_at
+from vadpipe.pipeline.figures.scores import category_panels, draw_categories, draw_scores, score_panels
+from vadpipe.pipeline.figures.style import category_style, file_part, paper_style, plain, write_figure
 from vadpipe.pipeline.metrics import rank_snippets
-from vadpipe.pipeline.report_grid import GridLine, GridTable
-from vadpipe.pipeline.report_material import into_series
-from vadpipe.pipeline.report_record import MixtureTrace, SnippetRows
-from vadpipe.pipeline.timeline import _PALETTE
+from vadpipe.pipeline.pages.timeline import _PALETTE
+from vadpipe.pipeline.reporting.grid import GridLine, GridTable
+from vadpipe.pipeline.reporting.material import into_series
+from vadpipe.pipeline.reporting.record import MixtureTrace, SnippetRows
 from vadpipe.tracks import NORMAL, Interval, ScoreTrack, TimeGrid
 
 GRID = TimeGrid(Fraction(16), 16 * 4)

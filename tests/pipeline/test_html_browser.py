@@ -15,10 +15,10 @@ import pytest
 
 from tests.pipeline import html_scene
 from vadpipe.extractors.media import probe
-from vadpipe.pipeline import html_report
-from vadpipe.pipeline.html_facts import clock
-from vadpipe.pipeline.html_page import asset
-from vadpipe.pipeline.html_report import ReportEntry, write_html
+from vadpipe.pipeline.pages import report as html_report
+from vadpipe.pipeline.pages.facts import clock
+from vadpipe.pipeline.pages.page import asset
+from vadpipe.pipeline.pages.report import ReportEntry, write_html
 from vadpipe.tracks import Interval
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright here; pip install 'vadpipe[dev]'")

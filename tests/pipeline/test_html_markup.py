@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.pipeline.html_scene import Parsed
-from vadpipe.pipeline.html_markup import Markup, data_block, element, joined, page, policy, text
+from vadpipe.pipeline.pages.markup import Markup, data_block, element, joined, page, policy, text
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!--\"'&"
 

@@ -17,15 +17,16 @@ import pytest
 from tests.pipeline import html_scene
 from tests.pipeline.html_scene import CALIBRATION, GRID, Parsed
 from vadpipe.errors import UsageError, VideoUnreadable
-from vadpipe.pipeline import html_media, html_report
-from vadpipe.pipeline.detect_places import Places
-from vadpipe.pipeline.detect_request import Extras
-from vadpipe.pipeline.html_facts import facts_of, score_text
-from vadpipe.pipeline.html_index import highest, sparkline
-from vadpipe.pipeline.html_media import address, as_jpeg, check_embeddable, player_for, unplayable
-from vadpipe.pipeline.html_page import ASSETS, asset
-from vadpipe.pipeline.html_payload import peaks_of, rows_of
-from vadpipe.pipeline.html_report import ReportEntry, write_html
+from vadpipe.pipeline.detecting.places import Places
+from vadpipe.pipeline.detecting.request import Extras
+from vadpipe.pipeline.pages import media as html_media
+from vadpipe.pipeline.pages import report as html_report
+from vadpipe.pipeline.pages.facts import facts_of, score_text
+from vadpipe.pipeline.pages.index import highest, sparkline
+from vadpipe.pipeline.pages.media import address, as_jpeg, check_embeddable, player_for, unplayable
+from vadpipe.pipeline.pages.page import ASSETS, asset
+from vadpipe.pipeline.pages.payload import peaks_of, rows_of
+from vadpipe.pipeline.pages.report import ReportEntry, write_html
 from vadpipe.tracks import Interval, ScoreTrack, TimeGrid
 
 ENTRY = ReportEntry(None, html_scene.detection(), (html_scene.truth(),))

@@ -23,7 +23,7 @@ from vadpipe.extractors.clip_vit import ClipVitB16
 from vadpipe.extractors.media import decoder_version
 from vadpipe.models.checkpoint import TOWER_FILE, TrainedHead, load_head
 from vadpipe.models.released import RELEASED, own_name
-from vadpipe.pipeline.import_checkpoint import SELECTION, CheckpointRequest, import_checkpoint
+from vadpipe.pipeline.importing.checkpoint import SELECTION, CheckpointRequest, import_checkpoint
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import FeatureTrack, TimeGrid

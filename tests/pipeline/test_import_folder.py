@@ -12,8 +12,8 @@ import pytest
 from tests.extractors import painted_videos
 from vadpipe.errors import DataError, StoreError, UsageError
 from vadpipe.manifest import VideoRecord
-from vadpipe.pipeline.import_features import Imported
-from vadpipe.pipeline.import_folder import import_folder
+from vadpipe.pipeline.importing.features import Imported
+from vadpipe.pipeline.importing.folder import import_folder
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import FeatureTrack
 

@@ -14,7 +14,7 @@ from tests.datasets.real import CCTV, UCF, XD, unpack
 from vadpipe.cli import cli
 from vadpipe.errors import DataError, UsageError, VadpipeError
 from vadpipe.manifest import VideoRecord, read_manifest, write_manifest
-from vadpipe.pipeline.import_labels import import_labels
+from vadpipe.pipeline.importing.labels import import_labels
 from vadpipe.tracks import Interval, TimeGrid
 
 GRID = TimeGrid(Fraction(25), 100)

@@ -12,7 +12,7 @@ import pytest
 from tests.refused_arrays import save_pickled
 from vadpipe.datasets.npy import open_array
 from vadpipe.errors import DataError, UsageError
-from vadpipe.pipeline.npy_file import MAX_BYTES, read_header, read_npy
+from vadpipe.pipeline.features.npy_file import MAX_BYTES, read_header, read_npy
 
 ROWS = np.arange(24, dtype=np.float32).reshape(3, 8)
 

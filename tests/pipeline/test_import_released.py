@@ -14,8 +14,8 @@ from tests.extractors import painted_videos
 from tests.refused_arrays import save_pickled
 from vadpipe.errors import DataError, UsageError
 from vadpipe.manifest import VideoRecord, read_manifest
-from vadpipe.pipeline.import_released import ReleasedRequest, ReleasedSummary, import_released
-from vadpipe.pipeline.released_files import scan
+from vadpipe.pipeline.importing.released import ReleasedRequest, ReleasedSummary, import_released
+from vadpipe.pipeline.importing.released_files import scan
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import FeatureTrack, TimeGrid
 

@@ -17,7 +17,7 @@ from vadpipe.calibration import Calibration
 from vadpipe.errors import DecoderTimeout, UsageError, VideoError, VideoUnreadable
 from vadpipe.extractors.limits import Limits
 from vadpipe.extractors.media import probe
-from vadpipe.pipeline.overlay import draw_overlay
+from vadpipe.pipeline.detecting.overlay import draw_overlay
 
 SIZE = (192, 256)  # width, height: the two middle rows of painted blocks are free of what is drawn
 RATE = 16_000

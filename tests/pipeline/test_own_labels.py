@@ -19,8 +19,8 @@ from tests.test_cli import write_labels
 from vadpipe.cli import cli
 from vadpipe.manifest import VideoRecord
 from vadpipe.models.checkpoint import load_head
-from vadpipe.pipeline import train_run
 from vadpipe.pipeline.text import TextInputs
+from vadpipe.pipeline.training import run as train_run
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import NORMAL, FeatureTrack, Interval, TimeGrid
 

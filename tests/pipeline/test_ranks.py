@@ -14,7 +14,7 @@ import torch
 from tests.pipeline.rank_worker import CONFIGS, planted_in, train
 from vadpipe.errors import UsageError
 from vadpipe.models.checkpoint import load_head
-from vadpipe.pipeline.ranks import ALONE, Ranks, joined_ranks, own_rank
+from vadpipe.pipeline.training.ranks import ALONE, Ranks, joined_ranks, own_rank
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,10 +17,10 @@ import pytest
 from tests.extractors import painted_videos
 from vadpipe.errors import UsageError, VideoQuarantined
 from vadpipe.pipeline.extract import Outcome
-from vadpipe.pipeline.extract_run import ExtractRequest, extract_run
+from vadpipe.pipeline.extracting.run import ExtractRequest, extract_run
+from vadpipe.pipeline.on_ray.cluster import Node, check_engine
+from vadpipe.pipeline.on_ray.pool import places
 from vadpipe.pipeline.quarantine import QUARANTINE_FILE, Quarantine
-from vadpipe.pipeline.ray_cluster import Node, check_engine
-from vadpipe.pipeline.ray_pool import places
 
 _WAIT_S = 60.0
 

@@ -18,11 +18,11 @@ from tests.pipeline.detected import small_head
 from tests.pipeline.mean_colour import MeanColour
 from tests.pipeline.ray_detect_work import detect_work
 from vadpipe.models.checkpoint import save_head
-from vadpipe.pipeline.calibrate_run import CalibrateRequest, calibrate_run
-from vadpipe.pipeline.detect_run import DetectRequest, detect_run
+from vadpipe.pipeline.calibrating.run import CalibrateRequest, calibrate_run
+from vadpipe.pipeline.detecting.run import DetectRequest, detect_run
 from vadpipe.pipeline.extract import ExtractOptions, feature_spec
+from vadpipe.pipeline.on_ray.cluster import Node, cluster
 from vadpipe.pipeline.quarantine import QUARANTINE_FILE
-from vadpipe.pipeline.ray_cluster import Node, cluster
 
 SETTINGS = ("window=2", "overlap=1", "r_cls=0", "r_ano=0")
 
@@ -60,9 +60,9 @@ def request_for(tmp_path: Path, node: Node, monkeypatch: pytest.MonkeyPatch) -> 
         yield (node,)
 
     make = partial(detect_work, notes=tmp_path / "notes", deaths=1)
-    monkeypatch.setattr("vadpipe.pipeline.ray_detect.cluster", this_cluster)
-    monkeypatch.setattr("vadpipe.pipeline.ray_detect.make_work", make)
-    monkeypatch.setattr("vadpipe.pipeline.detect_run.extractor_for", lambda *_: MeanColour())
+    monkeypatch.setattr("vadpipe.pipeline.on_ray.detect.cluster", this_cluster)
+    monkeypatch.setattr("vadpipe.pipeline.on_ray.detect.make_work", make)
+    monkeypatch.setattr("vadpipe.pipeline.detecting.run.extractor_for", lambda *_: MeanColour())
     save_head(tmp_path / "run", small_head(feature_spec(MeanColour(), ExtractOptions()), seed=0))
 
     def made(engine: str, videos: dict[str, Path]) -> DetectRequest:

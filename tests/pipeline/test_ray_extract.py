@@ -14,10 +14,10 @@ from tests.pipeline import ray_works
 from tests.pipeline.mean_colour import MeanColour
 from vadpipe.errors import SpecMismatch, UsageError, VideoQuarantined, WorkerDied
 from vadpipe.pipeline.extract import ExtractOptions, ExtractSummary, Outcome, Step, extract
+from vadpipe.pipeline.on_ray.cluster import Node, cluster
+from vadpipe.pipeline.on_ray.extract import extract_with
+from vadpipe.pipeline.on_ray.pool import Pool
 from vadpipe.pipeline.quarantine import Quarantine
-from vadpipe.pipeline.ray_cluster import Node, cluster
-from vadpipe.pipeline.ray_extract import extract_with
-from vadpipe.pipeline.ray_pool import Pool
 from vadpipe.store import FeatureStore
 
 

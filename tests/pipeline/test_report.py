@@ -22,11 +22,13 @@ from vadpipe.errors import CheckpointError, DataError, UsageError
 from vadpipe.manifest import write_manifest
 from vadpipe.models.checkpoint import TrainedHead, save_head
 from vadpipe.models.heads import build_head
-from vadpipe.pipeline import figures_embedding, report_draw, report_runs
 from vadpipe.pipeline import report as report_module
-from vadpipe.pipeline.calibration_file import CALIBRATION_FILE
-from vadpipe.pipeline.figures_embedding import Embedding
-from vadpipe.pipeline.report_record import SnippetRows
+from vadpipe.pipeline.calibrating.file import CALIBRATION_FILE
+from vadpipe.pipeline.figures import embedding as figures_embedding
+from vadpipe.pipeline.figures.embedding import Embedding
+from vadpipe.pipeline.reporting import draw as report_draw
+from vadpipe.pipeline.reporting import runs as report_runs
+from vadpipe.pipeline.reporting.record import SnippetRows
 
 RUN_FIGURES = ["scores", "categories", "masks", "tsne", "ranking", "classes", "confusion"]
 

@@ -11,8 +11,8 @@ import pytest
 from tests.pipeline.planted import CONFIG, SPEC
 from vadpipe.config import to_mapping
 from vadpipe.errors import DataError, UsageError
-from vadpipe.pipeline.figures_grid import curve_of, spread_of
-from vadpipe.pipeline.report_grid import GridLine, read_grids
+from vadpipe.pipeline.figures.grid import curve_of, spread_of
+from vadpipe.pipeline.reporting.grid import GridLine, read_grids
 
 
 def run(seed: int, ap: float | None, **more: Any) -> dict[str, Any]:

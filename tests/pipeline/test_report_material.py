@@ -17,8 +17,8 @@ from vadpipe.config import DetectConfig
 from vadpipe.errors import DataError, UsageError
 from vadpipe.manifest import VideoRecord
 from vadpipe.models.heads import build_head
-from vadpipe.pipeline.report_material import Curve, ScoredRun, choose_videos, into_series
-from vadpipe.pipeline.report_record import Recorder, recording, stitch, window_starts
+from vadpipe.pipeline.reporting.material import Curve, ScoredRun, choose_videos, into_series
+from vadpipe.pipeline.reporting.record import Recorder, recording, stitch, window_starts
 from vadpipe.pipeline.score import score_track
 from vadpipe.tracks import FeatureTrack, TimeGrid
 

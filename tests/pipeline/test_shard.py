@@ -17,8 +17,8 @@ from tests.test_crashes import CHEAP
 from vadpipe.errors import UsageError
 from vadpipe.pipeline.extract import ExtractOptions, extract
 from vadpipe.pipeline.shard import Shard, choose_shard, shard_index
-from vadpipe.pipeline.store_gc import GcRequest, find_garbage, remove
-from vadpipe.pipeline.store_verify import verify
+from vadpipe.pipeline.storing.gc import GcRequest, find_garbage, remove
+from vadpipe.pipeline.storing.verify import verify
 from vadpipe.pipeline.videos import find_videos
 from vadpipe.store import MANIFEST, FeatureStore
 

@@ -22,11 +22,11 @@ from vadpipe.errors import DataError, UsageError, VideoError
 from vadpipe.head_config import AVadClipConfig
 from vadpipe.manifest import VideoRecord
 from vadpipe.models.checkpoint import TrainedHead
-from vadpipe.pipeline.bags import Bags
 from vadpipe.pipeline.detect import DetectOptions, _choose_head, detect_video
 from vadpipe.pipeline.evaluate import evaluate
 from vadpipe.pipeline.score import audio_track, score_track
-from vadpipe.pipeline.train_data import TrainRequest, _without_sound, find_training_data
+from vadpipe.pipeline.training.bags import Bags
+from vadpipe.pipeline.training.data import TrainRequest, _without_sound, find_training_data
 from vadpipe.sound import ABSENT, PRESENT, SILENT, UNDECODABLE
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore

@@ -15,10 +15,10 @@ import pytest
 
 from tests.test_store import SPEC, track
 from vadpipe.errors import UsageError
-from vadpipe.pipeline.store_gc import GcRequest, find_garbage, remove
-from vadpipe.pipeline.store_pack import files_to_pack, pack_store
-from vadpipe.pipeline.store_stats import SpecStats, stats_of
-from vadpipe.pipeline.store_verify import verify
+from vadpipe.pipeline.storing.gc import GcRequest, find_garbage, remove
+from vadpipe.pipeline.storing.pack import files_to_pack, pack_store
+from vadpipe.pipeline.storing.stats import SpecStats, stats_of
+from vadpipe.pipeline.storing.verify import verify
 from vadpipe.store import FeatureStore
 from vadpipe.whole_file import temporary_path
 

@@ -14,11 +14,11 @@ import pytest
 from tests.pipeline.test_store_gc import OLDER, files, head, two
 from tests.test_store import SPEC, track
 from vadpipe.errors import StoreError, UsageError
-from vadpipe.pipeline.store_files import spec_folders
-from vadpipe.pipeline.store_gc import GcRequest, find_garbage, remove
-from vadpipe.pipeline.store_pack import files_to_pack, pack_store
-from vadpipe.pipeline.store_stats import stats_of
-from vadpipe.pipeline.store_verify import verify
+from vadpipe.pipeline.storing.files import spec_folders
+from vadpipe.pipeline.storing.gc import GcRequest, find_garbage, remove
+from vadpipe.pipeline.storing.pack import files_to_pack, pack_store
+from vadpipe.pipeline.storing.stats import stats_of
+from vadpipe.pipeline.storing.verify import verify
 from vadpipe.store import FeatureStore
 from vadpipe.whole_file import temporary_path
 
@@ -188,7 +188,7 @@ def test_a_file_that_goes_while_it_is_listed_is_one_clear_error(
 ) -> None:
     store = two(tmp_path / "s")
     gone = f"{SPEC.folder}/aa/x-0123456789ab.h5"
-    monkeypatch.setattr("vadpipe.pipeline.store_pack.places", lambda _: [gone])
+    monkeypatch.setattr("vadpipe.pipeline.storing.pack.places", lambda _: [gone])
     with pytest.raises(StoreError, match=r"x-0123456789ab\.h5: No such file"):
         files_to_pack(store.root)
     plan = find_garbage(GcRequest(store.root))

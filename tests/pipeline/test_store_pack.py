@@ -13,12 +13,12 @@ import pytest
 
 from tests.test_store import ODD_IDS, SPEC, track
 from vadpipe.errors import StoreError, UsageError
-from vadpipe.pipeline import pack_shard
-from vadpipe.pipeline.pack_shard import Member, Shard, member_of, write_shard
-from vadpipe.pipeline.store_files import is_place, places, spec_folders
-from vadpipe.pipeline.store_pack import files_to_pack, pack_store, read_pack
-from vadpipe.pipeline.store_unpack import UnpackSummary, shards_of, unpack
-from vadpipe.pipeline.store_verify import verify
+from vadpipe.pipeline.storing import shard as pack_shard
+from vadpipe.pipeline.storing.files import is_place, places, spec_folders
+from vadpipe.pipeline.storing.pack import files_to_pack, pack_store, read_pack
+from vadpipe.pipeline.storing.shard import Member, Shard, member_of, write_shard
+from vadpipe.pipeline.storing.unpack import UnpackSummary, shards_of, unpack
+from vadpipe.pipeline.storing.verify import verify
 from vadpipe.store import FeatureStore, safe_name
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vadpipe.errors import UsageError
-from vadpipe.pipeline.timeline import SUFFIXES, draw_timeline, draw_training_curve
+from vadpipe.pipeline.pages.timeline import SUFFIXES, draw_timeline, draw_training_curve
 from vadpipe.tracks import Interval, ScoreTrack, TimeGrid
 
 LABELS = ("normal", "fighting", "explosion")

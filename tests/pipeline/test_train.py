@@ -19,9 +19,9 @@ from vadpipe.config import RunConfig, TrainConfig
 from vadpipe.errors import CheckpointError, UsageError
 from vadpipe.manifest import VideoRecord
 from vadpipe.models.checkpoint import load_head
-from vadpipe.pipeline.bags import Bags
 from vadpipe.pipeline.evaluate import evaluate
 from vadpipe.pipeline.train import FitResult, fit, validate
+from vadpipe.pipeline.training.bags import Bags
 from vadpipe.tracks import NORMAL
 
 
@@ -147,7 +147,7 @@ KILLED = """
     from tests.pipeline.heads import INPUTS
     from tests.pipeline.planted import CLASSES, CONFIG, SPEC, plant
     from vadpipe.pipeline import train
-    from vadpipe.pipeline.bags import Bags
+    from vadpipe.pipeline.training.bags import Bags
 
     store, out, after, half = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "half"
     planted = plant(store, 32)

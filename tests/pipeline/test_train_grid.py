@@ -19,14 +19,15 @@ from vadpipe.config import RunConfig
 from vadpipe.errors import UsageError
 from vadpipe.manifest import VideoRecord, write_manifest
 from vadpipe.models.checkpoint import load_head
-from vadpipe.pipeline import train_grid, train_run
-from vadpipe.pipeline.bags import Bags
-from vadpipe.pipeline.train_data import TrainingData
-from vadpipe.pipeline.train_grid import GridResult, GridRun
-from vadpipe.pipeline.train_grid_file import GridOptions, Plan, PlannedRow, count_runs, plan_grids
-from vadpipe.pipeline.train_grid_table import COLUMNS, footer, grid_csv, grid_latex, grid_rows, over_seeds
-from vadpipe.pipeline.train_run import Prepared
-from vadpipe.pipeline.train_teacher import Teacher
+from vadpipe.pipeline.training import grid as train_grid
+from vadpipe.pipeline.training import run as train_run
+from vadpipe.pipeline.training.bags import Bags
+from vadpipe.pipeline.training.data import TrainingData
+from vadpipe.pipeline.training.grid import GridResult, GridRun
+from vadpipe.pipeline.training.grid_file import GridOptions, Plan, PlannedRow, count_runs, plan_grids
+from vadpipe.pipeline.training.grid_table import COLUMNS, footer, grid_csv, grid_latex, grid_rows, over_seeds
+from vadpipe.pipeline.training.run import Prepared
+from vadpipe.pipeline.training.teacher import Teacher
 
 BASE = """
 stream = "planted"

@@ -15,11 +15,11 @@ from vadpipe.config import RunConfig, TrainConfig, load_config
 from vadpipe.errors import UsageError
 from vadpipe.models.checkpoint import TrainedHead, load_head
 from vadpipe.models.heads import build_head
-from vadpipe.pipeline.bags import Bags
 from vadpipe.pipeline.train import FitResult, Row, fit, validate
-from vadpipe.pipeline.train_state import TrainState, placed
-from vadpipe.pipeline.train_teacher import Teacher
-from vadpipe.pipeline.train_validate import is_stalled
+from vadpipe.pipeline.training.bags import Bags
+from vadpipe.pipeline.training.state import TrainState, placed
+from vadpipe.pipeline.training.teacher import Teacher
+from vadpipe.pipeline.training.validate import is_stalled
 
 RICH = TrainConfig(
     lr=2e-3,

@@ -16,12 +16,12 @@ from tests.pipeline.heads import INPUTS
 from tests.pipeline.planted import CONFIG, Planted, plant
 from tests.test_cli import write_labels
 from vadpipe.errors import UsageError
-from vadpipe.pipeline import train_seeds as module
-from vadpipe.pipeline.bags import Bags
-from vadpipe.pipeline.train_board import Board
-from vadpipe.pipeline.train_data import TrainingData, TrainRequest, find_training_data
-from vadpipe.pipeline.train_run import Prepared, train_run
-from vadpipe.pipeline.train_seeds import train_seeds, with_seed
+from vadpipe.pipeline.training import seeds as module
+from vadpipe.pipeline.training.bags import Bags
+from vadpipe.pipeline.training.board import Board
+from vadpipe.pipeline.training.data import TrainingData, TrainRequest, find_training_data
+from vadpipe.pipeline.training.run import Prepared, train_run
+from vadpipe.pipeline.training.seeds import train_seeds, with_seed
 
 SHORT = replace(CONFIG, train=replace(CONFIG.train, epochs=2))
 

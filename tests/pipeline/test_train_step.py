@@ -21,11 +21,11 @@ from vadpipe.errors import UsageError
 from vadpipe.head_config import HEAD_CONFIGS
 from vadpipe.models.checkpoint import TrainedHead
 from vadpipe.models.heads import build_head
-from vadpipe.pipeline.bags import Bags, Batch
-from vadpipe.pipeline.ranks import Ranks
-from vadpipe.pipeline.train_state import TrainState
-from vadpipe.pipeline.train_step import Stepper, epoch_steps, in_float32, learning_rate, pieces
-from vadpipe.pipeline.train_teacher import Teacher
+from vadpipe.pipeline.training.bags import Bags, Batch
+from vadpipe.pipeline.training.ranks import Ranks
+from vadpipe.pipeline.training.state import TrainState
+from vadpipe.pipeline.training.step import Stepper, epoch_steps, in_float32, learning_rate, pieces
+from vadpipe.pipeline.training.teacher import Teacher
 
 
 @pytest.fixture(scope="module")

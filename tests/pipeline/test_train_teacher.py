@@ -19,15 +19,15 @@ from vadpipe.config import RunConfig, TrainConfig
 from vadpipe.errors import DataError, SpecMismatch, UsageError
 from vadpipe.models.checkpoint import TrainedHead, load_head, save_head
 from vadpipe.models.heads import build_head
-from vadpipe.pipeline.bags import Bags
 from vadpipe.pipeline.evaluate import evaluate
-from vadpipe.pipeline.import_checkpoint import SELECTION
+from vadpipe.pipeline.importing.checkpoint import SELECTION
 from vadpipe.pipeline.project import clear_run, seen_parts
 from vadpipe.pipeline.train import fit
-from vadpipe.pipeline.train_data import TrainingData, TrainRequest, find_training_data
-from vadpipe.pipeline.train_record import RunInputs
-from vadpipe.pipeline.train_run import Prepared, train_run
-from vadpipe.pipeline.train_teacher import Teacher
+from vadpipe.pipeline.training.bags import Bags
+from vadpipe.pipeline.training.data import TrainingData, TrainRequest, find_training_data
+from vadpipe.pipeline.training.record import RunInputs
+from vadpipe.pipeline.training.run import Prepared, train_run
+from vadpipe.pipeline.training.teacher import Teacher
 
 SHORT = TrainConfig(lr=1e-3, batch_size=8, epochs=2)
 

@@ -25,14 +25,14 @@ from vadpipe.models.checkpoint import TrainedHead, load_head, save_head
 from vadpipe.models.heads import build_head
 from vadpipe.models.inputs import HeadInputs
 from vadpipe.models.text_tower import TextTower
-from vadpipe.pipeline import zero_shot
-from vadpipe.pipeline.bags import Bags
-from vadpipe.pipeline.categories import OwnCategory
+from vadpipe.pipeline.detecting import zero_shot
+from vadpipe.pipeline.detecting.categories import OwnCategory
+from vadpipe.pipeline.detecting.zero_shot import with_own_categories
 from vadpipe.pipeline.intervals import find_intervals
 from vadpipe.pipeline.score import score_track
 from vadpipe.pipeline.text import text_features
 from vadpipe.pipeline.train import fit
-from vadpipe.pipeline.zero_shot import with_own_categories
+from vadpipe.pipeline.training.bags import Bags
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
 from vadpipe.tracks import NORMAL, FeatureTrack, ScoreTrack, TimeGrid

@@ -55,8 +55,8 @@ class TrainedHead:
     folder
         Where it was read from; None for one that was not.
     zero_shot, notes
-        Categories that were only named when detecting, see :mod:`vadpipe.pipeline.zero_shot`; what every result has to
-        warn of because of them.
+        Categories that were only named when detecting, see :mod:`vadpipe.pipeline.detecting.zero_shot`; what every
+        result has to warn of because of them.
     """
 
     head: Any

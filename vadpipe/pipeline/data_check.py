@@ -14,8 +14,8 @@ from vadpipe.datasets.lists import crop_number
 from vadpipe.datasets.npy import open_array
 from vadpipe.errors import DataError, UsageError, VadpipeError
 from vadpipe.manifest import MEDIA_SUFFIXES, video_id
-from vadpipe.pipeline.import_labels import read_videos
-from vadpipe.pipeline.released_files import walk
+from vadpipe.pipeline.importing.labels import read_videos
+from vadpipe.pipeline.importing.released_files import walk
 
 
 @dataclass(slots=True)

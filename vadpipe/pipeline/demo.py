@@ -21,11 +21,11 @@ from vadpipe.pipeline.demo_data import DemoData, write_demo_data
 from vadpipe.pipeline.detect import DetectOptions, detect_video, write_report
 from vadpipe.pipeline.evaluate import Evaluation, evaluate
 from vadpipe.pipeline.extract import ExtractOptions, Outcome, extract
+from vadpipe.pipeline.pages.timeline import draw_timeline
 from vadpipe.pipeline.project import test_records
-from vadpipe.pipeline.timeline import draw_timeline
 from vadpipe.pipeline.train import Row
-from vadpipe.pipeline.train_data import TrainRequest, find_training_data
-from vadpipe.pipeline.train_run import train_run
+from vadpipe.pipeline.training.data import TrainRequest, find_training_data
+from vadpipe.pipeline.training.run import train_run
 from vadpipe.pipeline.videos import said_of
 from vadpipe.store import FeatureStore
 from vadpipe.track_file import atomic_write

@@ -16,7 +16,7 @@ from vadpipe.extractors.video_file import vanishing
 from vadpipe.extractors.weights import is_named
 from vadpipe.manifest import video_id
 from vadpipe.models.checkpoint import TrainedHead
-from vadpipe.pipeline.detect_report import SCHEMA_FILE, provenance, report, write_report
+from vadpipe.pipeline.detecting.report import SCHEMA_FILE, provenance, report, write_report
 from vadpipe.pipeline.extract import Extracted, ExtractOptions, Failed, Step, extract_tracks, feature_spec
 from vadpipe.pipeline.intervals import find_intervals
 from vadpipe.pipeline.score import score_track

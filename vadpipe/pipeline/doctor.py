@@ -16,9 +16,12 @@ from typing import Any
 from vadpipe import __version__
 from vadpipe.extractors.decoders import DECODERS
 from vadpipe.extractors.weights_table import KNOWN
-from vadpipe.pipeline import doctor_machine, doctor_media, doctor_packages, doctor_places
-from vadpipe.pipeline.doctor_check import BROKEN, OK, WARNING, Check, first_line
-from vadpipe.pipeline.doctor_child import AskError, TooSlow, ask
+from vadpipe.pipeline.diagnosing import machine as doctor_machine
+from vadpipe.pipeline.diagnosing import media as doctor_media
+from vadpipe.pipeline.diagnosing import packages as doctor_packages
+from vadpipe.pipeline.diagnosing import places as doctor_places
+from vadpipe.pipeline.diagnosing.check import BROKEN, OK, WARNING, Check, first_line
+from vadpipe.pipeline.diagnosing.child import AskError, TooSlow, ask
 
 Look = Callable[[], Check | Sequence[Check]]
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from vadpipe.errors import DataError
 from vadpipe.manifest import VideoRecord
 from vadpipe.models.checkpoint import TrainedHead
-from vadpipe.pipeline.evaluate_align import Aligned, align, named
-from vadpipe.pipeline.evaluate_result import PROTOCOLS, Bounds, EvaluateOptions, Evaluation
-from vadpipe.pipeline.evaluate_tables import ScoredVideo, class_rows, vadclip_truth, video_rows
+from vadpipe.pipeline.evaluating.align import Aligned, align, named
+from vadpipe.pipeline.evaluating.result import PROTOCOLS, Bounds, EvaluateOptions, Evaluation
+from vadpipe.pipeline.evaluating.tables import ScoredVideo, class_rows, vadclip_truth, video_rows
 from vadpipe.pipeline.intervals import find_intervals
 from vadpipe.pipeline.metrics import (
     IOU_THRESHOLDS,

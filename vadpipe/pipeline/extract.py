@@ -19,8 +19,8 @@ from pathlib import Path
 from vadpipe.errors import UsageError, VideoError
 from vadpipe.extractors import Extractor
 from vadpipe.manifest import video_id
-from vadpipe.pipeline.extract_encode import Extracted, Step, encode_tasks
-from vadpipe.pipeline.extract_plan import ExtractOptions, Failed, Stream, Task, feature_spec, plan_streams
+from vadpipe.pipeline.extracting.encode import Extracted, Step, encode_tasks
+from vadpipe.pipeline.extracting.plan import ExtractOptions, Failed, Stream, Task, feature_spec, plan_streams
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore, StoredFile
 from vadpipe.tracks import FeatureTrack

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vadpipe.errors import DataError, UsageError
-from vadpipe.pipeline.figures_embedding import require_sklearn
-from vadpipe.pipeline.figures_style import paper_style, write_figure
-from vadpipe.pipeline.report_draw import MAKERS, Drawing, Made, grid_drawings
-from vadpipe.pipeline.report_grid import GridTable, read_grids
-from vadpipe.pipeline.report_index import INDEX, index_text
-from vadpipe.pipeline.report_kinds import Kind, Picture
-from vadpipe.pipeline.report_material import Material
-from vadpipe.pipeline.report_runs import ReportRequest, scored_material
+from vadpipe.pipeline.figures.embedding import require_sklearn
+from vadpipe.pipeline.figures.style import paper_style, write_figure
+from vadpipe.pipeline.reporting.draw import MAKERS, Drawing, Made, grid_drawings
+from vadpipe.pipeline.reporting.grid import GridTable, read_grids
+from vadpipe.pipeline.reporting.index import INDEX, index_text
+from vadpipe.pipeline.reporting.kinds import Kind, Picture
+from vadpipe.pipeline.reporting.material import Material
+from vadpipe.pipeline.reporting.runs import ReportRequest, scored_material
 from vadpipe.track_file import atomic_write
 
 if TYPE_CHECKING:

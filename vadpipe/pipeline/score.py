@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vadpipe.models.windows import fade, shared, windows
-from vadpipe.pipeline.one_video import Origin, require_one_video
+from vadpipe.pipeline.detecting.one_video import Origin, require_one_video
 from vadpipe.sound import heard_rows
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore

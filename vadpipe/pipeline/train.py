@@ -2,7 +2,7 @@
 
 A run folder holds ``state.safetensors`` (everything needed to go on after a kill, replaced once an epoch),
 ``metrics.jsonl``, ``curve.png`` and, once finished, the checkpoint. Running the same command again resumes or returns
-the finished run; with other settings it refuses. One step is :mod:`vadpipe.pipeline.train_step`.
+the finished run; with other settings it refuses. One step is :mod:`vadpipe.pipeline.training.step`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from vadpipe.config import RunConfig
 from vadpipe.errors import CheckpointError, UsageError
 from vadpipe.models.heads import build_head
 from vadpipe.models.inputs import HeadInputs
-from vadpipe.pipeline.bags import Bags
-from vadpipe.pipeline.ranks import ALONE, Ranks
-from vadpipe.pipeline.train_record import FitResult, RunInputs, finish_run, finished_run, write_history
-from vadpipe.pipeline.train_state import TrainState
-from vadpipe.pipeline.train_step import Stepper
-from vadpipe.pipeline.train_teacher import Teacher
-from vadpipe.pipeline.train_validate import Row, is_better, is_stalled, validate
+from vadpipe.pipeline.training.bags import Bags
+from vadpipe.pipeline.training.ranks import ALONE, Ranks
+from vadpipe.pipeline.training.record import FitResult, RunInputs, finish_run, finished_run, write_history
+from vadpipe.pipeline.training.state import TrainState
+from vadpipe.pipeline.training.step import Stepper
+from vadpipe.pipeline.training.teacher import Teacher
+from vadpipe.pipeline.training.validate import Row, is_better, is_stalled, validate
 
 __all__ = ["FitResult", "Row", "fit", "validate"]
 

@@ -1,0 +1,1 @@
+"""What ``vadpipe calibrate`` is made of."""

@@ -1,0 +1,1 @@
+"""What ``vadpipe detect`` is made of."""

@@ -1,0 +1,1 @@
+"""What ``vadpipe doctor`` is made of."""

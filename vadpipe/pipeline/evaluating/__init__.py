@@ -1,0 +1,1 @@
+"""What ``vadpipe evaluate`` is made of."""

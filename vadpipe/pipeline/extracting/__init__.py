@@ -1,0 +1,1 @@
+"""What ``vadpipe extract`` is made of."""

@@ -1,0 +1,1 @@
+"""Stored features: looking at, comparing and exporting them."""

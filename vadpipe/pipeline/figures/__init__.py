@@ -1,0 +1,1 @@
+"""The pictures of ``vadpipe report``, one module each."""

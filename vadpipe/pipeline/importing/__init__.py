@@ -1,0 +1,1 @@
+"""What ``vadpipe import`` is made of."""

@@ -1,0 +1,1 @@
+"""The HTML page of ``vadpipe detect``, and the timeline."""

@@ -1,0 +1,1 @@
+"""What ``vadpipe report`` is made of."""

@@ -1,0 +1,1 @@
+"""What ``vadpipe store`` is made of."""

@@ -1,0 +1,1 @@
+"""What ``vadpipe train`` is made of."""
