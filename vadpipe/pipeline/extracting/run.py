@@ -93,7 +93,9 @@ def extract_run(
     notify: Callable[[Outcome], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
 ) -> ExtractSummary:
-    """Extract what is missing; errors as of :func:`vadpipe.pipeline.extracting.devices.extract_on`, and with Ray those of
+    """Extract what is missing.
+
+    Errors as of :func:`vadpipe.pipeline.extracting.devices.extract_on`, and with Ray those of
     :class:`vadpipe.pipeline.on_ray.pool.Pool` and :func:`vadpipe.pipeline.on_ray.cluster.cluster`.
 
     Videos that the store's quarantine names have failed already, whatever the engine.
