@@ -3,7 +3,8 @@
 ``python -m benchmarks.same_stores VIDEOS [--most 4] [--kill] [--ways local,shards,ray] [--dtype bfloat16]``: the real
 command, ``vadpipe extract --weights random``, in processes of its own. ``local``: one command. ``shards``: four, one
 after the other. ``ray``: ``--engine ray`` on a local cluster. With ``--kill`` each is killed (SIGKILL) once some of its
-videos are stored: the command with all its children, one shard likewise, one worker process of Ray. Then it is given
+videos are stored: the command with all its children, each shard likewise (one that ends before is not killed), one
+worker process of Ray. Then it is given
 again, if it did not end by itself. Last, ``vadpipe store gc --delete`` puts the indexes in order, and all files of the
 stores are compared byte by byte. Exit code 1 where one differs or is missing. Needs Linux (/proc).
 """
@@ -19,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -39,7 +40,7 @@ class Way:
     kills: int = 0
     runs: int = 0
     seconds: float = 0.0
-    stored_at_kill: int = -1
+    stored_at_kill: list[int] = field(default_factory=list)
 
 
 def main() -> None:
@@ -58,8 +59,7 @@ def main() -> None:
             began = time.monotonic()
             if kind == "shards":
                 for index in range(SHARDS):
-                    # the first shard with something to do is killed; one kill among the four
-                    _run([*command, "--shard", f"{index}/{SHARDS}"], way, kill=options.kill and not way.kills)
+                    _run([*command, "--shard", f"{index}/{SHARDS}"], way, kill=options.kill)
             else:
                 _run(command, way, kill=options.kill)
             way.seconds = time.monotonic() - began
@@ -94,13 +94,13 @@ def _run(command: list[str], way: Way, *, kill: bool) -> None:
     while kill and process.poll() is None:
         time.sleep(0.05)
         if len(_tracks(way.store)) > before and (victims := _victims(process, way)):
-            way.stored_at_kill = len(_tracks(way.store))
+            way.stored_at_kill.append(len(_tracks(way.store)))
             print(f"{way.name}: killed: {', '.join(_title(pid)[:60] for pid in victims)}", flush=True)
             for pid in victims:
                 _kill(pid)
             way.kills, kill = way.kills + 1, False
     code = process.wait()
-    if code == -signal.SIGKILL or code != 0:
+    if code:
         print(f"{way.name}: ended with {code}, given again", flush=True)
         code = _start(command, way).wait()
     if code:
@@ -109,7 +109,8 @@ def _run(command: list[str], way: Way, *, kill: bool) -> None:
 
 def _start(command: list[str], way: Way) -> subprocess.Popen[bytes]:
     way.runs += 1
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_ARRAY")}
+    schedulers = ("SLURM_ARRAY_", "JOB_COMPLETION_INDEX")  # may tell a shard of their own
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(schedulers)}
     return subprocess.Popen(command, cwd=ROOT, env=environ, start_new_session=True, stdout=subprocess.DEVNULL)
 
 
@@ -166,17 +167,19 @@ def _compare(ways: list[Way], videos: int, *, killed: bool) -> int:
         command = [sys.executable, "-m", "vadpipe", "store", "gc", str(way.store), "--delete", "-q"]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     contents = [{path.relative_to(way.store): path.read_bytes() for path in _files(way.store)} for way in ways]
-    print("\n| way | kills, stored then | commands | seconds | tracks | bytes | files that differ from local's |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("\n| way | kills (SIGKILL) | stored then | commands | seconds | tracks | bytes | differ from the first |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     wrong = 0
     for way, content in zip(ways, contents, strict=True):
         names = content.keys() | contents[0].keys()
         differ = sum(content.get(name) != contents[0].get(name) for name in names)
         tracks = sum(name.suffix == ".h5" for name in content)
         wrong += differ + (tracks < videos) + (killed and not way.kills)
-        at = f"{way.kills}, {way.stored_at_kill} of {videos}" if way.kills else "0"
+        at = f"{', '.join(map(str, way.stored_at_kill))} of {videos}" if way.kills else "–"
         size = sum(map(len, content.values()))
-        print(f"| {way.name} | {at} | {way.runs} | {way.seconds:.0f} | {tracks} | {size} | {differ} |")
+        name = {"local": "one command", "shards": f"{SHARDS} shards, one after the other", "ray": "`--engine ray`"}
+        facts = f"{way.kills} | {at} | {way.runs} | {way.seconds:.0f} | {tracks} | {size:,} | {differ} files"
+        print(f"| {name[way.name]} | {facts} |")
     return 1 if wrong else 0
 
 
@@ -187,7 +190,7 @@ def _files(store: Path) -> list[Path]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("videos", type=Path, help="folder of videos")
-    parser.add_argument("--kill", action="store_true", help="kill each way once in the middle")
+    parser.add_argument("--kill", action="store_true", help="kill each way, and each shard, in the middle")
     parser.add_argument("--most", type=int, help="only the first so many videos, by name")
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--streams", default="clip")

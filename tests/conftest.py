@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -28,6 +29,16 @@ def need_decoder(name: str) -> None:
         media.decoder_version(name)
     except UsageError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_a_scheduler() -> Iterator[None]:
+    """The tests may run in an array of Slurm or a job of Kubernetes, whose variables would share out their videos."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [*os.environ]:
+            if name.startswith(("SLURM_ARRAY_", "JOB_COMPLETION_INDEX")):
+                patch.delenv(name)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from vadpipe.pipeline.detecting import heads as detect_heads
 from vadpipe.pipeline.videos import said_of
 
 NAMES = {field.name for field in fields(Limits)}
-PACKAGE = Path(detect_heads.__file__).parents[1]
+PACKAGE = Path(detect_heads.__file__).parents[2]
 
 
 def test_named_limits_change_and_the_others_stay() -> None:

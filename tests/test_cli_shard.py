@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from tests.extractors import painted_videos
 from tests.pipeline.detected import made_detection
 from tests.pipeline.mean_colour import MeanColour
 from vadpipe.cli import cli
+from vadpipe.detection import Detection
 from vadpipe.errors import UsageError
+from vadpipe.pipeline.detecting.kept import Seen
 from vadpipe.pipeline.detecting.places import Places
 from vadpipe.pipeline.detecting.report import report
 from vadpipe.pipeline.detecting.request import DetectRequest, Extras
@@ -59,8 +62,10 @@ def test_two_shards_do_all_and_one_of_them_tells_of_the_bad_name(folder: Path) -
 
 
 def test_an_array_of_slurm_is_taken_and_said(folder: Path) -> None:
-    result = extract("v", **ARRAY, SLURM_ARRAY_TASK_ID="2")
-    assert "note: shard 1/2 of the videos, by SLURM_ARRAY_TASK_ID=2; --shard none takes all" in result.stderr
+    result = extract("v", "-q", **ARRAY, SLURM_ARRAY_TASK_ID="2")
+    taken = sum(shard_index(name, 2) for name in NAMES)
+    said = f"warning: takes {taken} of 6 videos: shard 1/2 by SLURM_ARRAY_TASK_ID; all tasks of the array must be"
+    assert f"{said} given the same videos; --shard none takes all" in result.stderr
     assert "shard 1/2: features in features" in result.stdout
     assert len(list(folder.glob("features/*/*/*.h5"))) == sum(shard_index(name, 2) for name in NAMES)
     one = extract("v/a.mp4", "--out", "one", **ARRAY, SLURM_ARRAY_TASK_ID="2")
@@ -75,6 +80,7 @@ def test_a_shard_without_a_video_is_no_error(folder: Path) -> None:
     result = extract("v", "--shard", f"{index}/8")
     assert result.exit_code == 0, result.output
     assert f"note: none of the videos belongs to shard {index}/8" in result.stderr
+    assert (folder / "features").is_dir()  # so that what packs every shard's store finds this one's
     result = CliRunner().invoke(cli, ["detect", "v", "--device", "cpu", "--shard", f"{index}/8"])
     assert result.exit_code == 0, result.output
     assert f"note: none of the videos belongs to shard {index}/8" in result.stderr
@@ -105,6 +111,27 @@ def test_detect_takes_its_part(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert sorted([*asked[0].videos, *asked[1].videos]) == list(asked[2].videos) == list(NAMES)
     assert asked[0].videos
     assert asked[1].videos
+    result = CliRunner().invoke(cli, [*command, "-q"], env={**ARRAY, "SLURM_ARRAY_TASK_ID": "2"})
+    assert f"warning: takes {len(asked[3].videos)} of 6 videos: shard 1/2 by SLURM_ARRAY_TASK_ID" in result.stderr
+
+
+def test_the_closing_table_holds_one_detection_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = list[int]()
+
+    def told(number: int) -> tuple[Detection, dict[str, Any]]:
+        return made_detection(f"v{number}"), {}
+
+    def print_table(*_: Any) -> None:
+        gc.collect()
+        alive.append(sum(type(each) is Detection for each in gc.get_objects()))
+
+    monkeypatch.setattr("vadpipe.pipeline.detecting.run.detect_run", lambda *_: DetectSummary(Seen(len(NAMES), told)))
+    monkeypatch.setattr("vadpipe.cli_output.print_table", print_table)
+    gc.collect()
+    before = sum(type(each) is Detection for each in gc.get_objects())
+    CliRunner().invoke(cli, ["detect", "v", "--device", "cpu"])
+    assert len(alive) == len(NAMES) + 1  # a table each, and one of all
+    assert max(alive) - before <= 2
 
 
 def test_shards_write_no_file_of_one_name() -> None:

@@ -89,3 +89,37 @@ def test_stats(run: Any) -> None:
     assert (found["folder"], found["videos"], found["rows"]) == (SPEC.folder, 3, 9)
     assert SPEC.folder in run("stats")[1]
     assert run("stats", "nowhere")[0] == 2
+
+
+def test_a_shard_without_videos_is_packed_and_unpacked_with_the_others(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "quarantined.jsonl").touch()  # what an extraction that stored nothing may leave
+    code, _, err = run("pack", "none", "--out", "packs/0")
+    assert (code, "note: none is an empty store, so the pack is empty, too" in err) == (0, True)
+    assert run("pack", "none", "--out", "packs/0")[0] == 0
+    assert run("verify", "packs/0")[0] == 0
+    assert run("pack", "features", "--out", "packs/1")[0] == 0
+    code, out, _ = run("unpack", "packs/0", "packs/1", "--out", "u", "--json")
+    assert (code, json.loads(out)["done"]) == (0, 3)
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").touch()
+    assert run("pack", "videos", "--out", "packs/2")[0] == 2  # no store
+
+
+def test_packs_that_are_there_are_unpacked_and_others_named(run: Any, tmp_path: Path) -> None:
+    run("pack", "features", "--out", "packs/1")
+    (tmp_path / "packs" / "2").mkdir()
+    code, out, err = run("unpack", "packs/1", "packs/2", "packs/3", "--out", "u", "--json")
+    told = json.loads(out)
+    assert (code, told["done"], sorted(told["failed"])) == (3, 3, ["packs/2", "packs/3"])
+    assert "failed: packs/2: packs/2 holds no finished pack" in err
+    assert run("unpack", "packs/3", "--out", "u")[0] == 2
+    assert run("unpack", "packs/2", "packs/3", "--out", "u")[0] == 1
+
+
+def test_freed_bytes_are_never_less_than_nothing(run: Any, tmp_path: Path) -> None:
+    manifest = tmp_path / "features" / SPEC.folder / "manifest.jsonl"
+    manifest.write_bytes(manifest.read_bytes().rstrip(b"\n"))
+    code, out, _ = run("gc", "--delete", "--json")
+    assert (code, json.loads(out)["freed_bytes"]) == (0, 0)
+    assert manifest.read_bytes().endswith(b"\n")

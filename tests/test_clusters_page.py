@@ -16,7 +16,13 @@ from vadpipe.errors import UsageError
 from vadpipe.pipeline.shard import choose_shard
 
 PAGE = (Path(__file__).parents[1] / "docs" / "clusters.md").read_text()
-FILLED = {"$SLURM_ARRAY_TASK_ID": "5", "$SLURM_CPUS_PER_TASK": "4", "$TMPDIR": "/scratch", "{}": "3"}
+FILLED = {
+    "$SLURM_ARRAY_TASK_ID": "5",
+    "$SLURM_CPUS_PER_TASK": "4",
+    "$TMPDIR": "/scratch",
+    "{}": "3",
+    "$(date +%s)": "1",
+}
 
 
 def blocks(kind: str) -> list[str]:
@@ -48,7 +54,7 @@ def test_every_command_can_be_given(line: str) -> None:
     command, context = parse(line)
     assert command is not None
     shard = context.params.get("shard")
-    if shard is not None and not shard.startswith("auto"):
+    if shard is not None and shard != "none" and not shard.startswith("auto"):
         assert choose_shard(shard, [], {}, lambda _: None) is not None
 
 
@@ -94,8 +100,47 @@ def test_the_job_of_kubernetes_has_as_many_pods_as_its_command_says() -> None:
     mounts = {mount["name"] for mount in container["volumeMounts"]}
     assert mounts == {volume["name"] for volume in spec["template"]["spec"]["volumes"]}
     assert spec["template"]["spec"]["restartPolicy"] == "Never"  # retries by index ask for it
-    rules = spec["podFailurePolicy"]["rules"]
-    assert {rule["onExitCodes"]["containerName"] for rule in rules} == {container["name"]}
+
+
+def fate(rules: list[dict[str, Any]], container: str, code: int, *, disrupted: bool = False) -> str:
+    """What a failed pod's index comes to: the first rule that fits, else an attempt of it is counted."""
+    for rule in rules:
+        if any(one["type"] == "DisruptionTarget" for one in rule.get("onPodConditions", ())) and disrupted:
+            return str(rule["action"])
+        if (codes := rule.get("onExitCodes")) is not None and codes["containerName"] == container:
+            assert codes["operator"] == "In"
+            if code in codes["values"]:
+                return str(rule["action"])
+    return "Count"
+
+
+def test_broken_videos_and_evictions_end_neither_the_job_nor_an_attempt() -> None:
+    spec = job()["spec"]
+    rules, (container,) = spec["podFailurePolicy"]["rules"], spec["template"]["spec"]["containers"]
+    assert [fate(rules, container["name"], code) for code in (1, 2, 3, 137, 143)] == [
+        *("Count", "FailIndex", "FailIndex", "Count", "Count"),
+    ]
+    assert [fate(rules, container["name"], code, disrupted=True) for code in (3, 137, 143)] == ["Ignore"] * 3
+    assert spec.get("maxFailedIndexes", spec["completions"]) >= spec["completions"]
+    assert spec["backoffLimitPerIndex"] >= 1
+    assert "backoffLimit" not in spec  # of all indexes together
+    assert container["command"][0] == "vadpipe"  # the first process of the pod, which gets the signal
+
+
+def test_an_array_whose_tasks_have_videos_of_their_own_takes_them_all() -> None:
+    scripts = [text for text in blocks("bash") if "#SBATCH" in text]
+    assert any("--shard none" in text for text in scripts)
+    for text in scripts:
+        if any("$SLURM_ARRAY_TASK_ID" in line.partition("--out")[0] for line in text.splitlines()):
+            assert "--shard none" in text
+
+
+def test_what_failed_is_given_again_from_the_log_that_was_written() -> None:
+    (text,) = [text for text in blocks("bash") if "parallel" in text]
+    first, again = text.splitlines()
+    assert "--retry-failed" in again
+    logs = [re.findall(r"--joblog (\S+)", line) for line in (first, again)]
+    assert logs[0] == logs[1] != []
 
 
 def test_yaml_that_is_none_is_found() -> None:

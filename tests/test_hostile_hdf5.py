@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from tests.pipeline.stored_features import CLIP, put, values
+from vadpipe import track_file
 from vadpipe.errors import StoreError, TrackDamaged, TrackMissing
 from vadpipe.pipeline.storing.files import check_file
-from vadpipe.track_file import read_attributes, read_grid, read_track
+from vadpipe.track_file import _claimed, read_attributes, read_grid, read_track
 
 SECRET = np.arange(24, dtype=np.float32).reshape(3, 8) + 0.5
 
@@ -160,6 +161,19 @@ def test_attributes_of_another_kind_are_refused(
         change(file)
     with pytest.raises(TrackDamaged, match=said):
         read(track)
+
+
+def test_attributes_that_claim_more_than_the_file_are_refused(track: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HDF5 as it is finds most of these itself, and says so in its own words; this does not rely on it."""
+    with h5py.File(track) as file:
+        assert [_claimed(file.attrs.get_id(name)) for name in ("num_frames", "complete")] == [8, 1]
+        most = file.id.get_filesize() // len(file.attrs)
+    monkeypatch.setattr(track_file, "_claimed", lambda _: most)
+    read_attributes(track)
+    monkeypatch.setattr(track_file, "_claimed", lambda _: most + 1)
+    for read in (read_attributes, lambda path: read_track(path, CLIP, "v"), lambda path: read_grid(path, "v")):
+        with pytest.raises(TrackDamaged, match="claim more than it holds"):
+            read(track)
 
 
 @pytest.mark.parametrize("spec", ["[" * 60_000, "9" * 5000, '{"stream": 1, "stream": 2}', "null", '"x"', "{}"])

@@ -30,7 +30,9 @@ from vadpipe.pipeline.exports.frames import write_frames
 from vadpipe.pipeline.pages.report import ReportEntry, write_html
 from vadpipe.pipeline.pages.timeline import draw_timeline
 from vadpipe.pipeline.project import clear_run
+from vadpipe.pipeline.quarantine import QUARANTINE_FILE, Quarantine
 from vadpipe.pipeline.storing.shard import member_of, write_shard
+from vadpipe.pipeline.storing.unpack import unpack
 from vadpipe.store import MANIFEST, FeatureStore
 from vadpipe.whole_file import append_line, atomic_write, open_new, temporary_path
 
@@ -99,6 +101,19 @@ def out(tmp_path: Path) -> Path:
     folder = tmp_path / "out"
     folder.mkdir()
     return folder
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_link_to_a_device_or_pipe_stays(out: Path, writer: str) -> None:
+    """As ``/dev/stdout`` is one, which root would replace for all others."""
+    name, write = WRITERS[writer]
+    os.mkfifo(out / "pipe")
+    for place in (Path("/dev/null"), out / "pipe"):
+        (out / name).unlink(missing_ok=True)
+        (out / name).symlink_to(place)
+        with pytest.raises(VadpipeError, match="pipe, socket or device"):
+            write(out / name)
+        assert (out / name).readlink() == place
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -222,6 +237,45 @@ class TestStore:
         temporary_path(path).symlink_to(treasure)
         put(out, "v", values(1))
         assert treasure.read_bytes() == TREASURE
+
+    @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
+    def test_a_temporary_name_that_unpacking_uses_leads_nowhere(
+        self, tmp_path: Path, out: Path, treasure: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store, target = tmp_path / "packed", FeatureStore(out)
+        put(store, "v", values())
+        (place,) = (str(file.relative_to(store)) for file in store.rglob("*.h5"))
+        write_shard(tmp_path / "shard-00000.tar", store, [member_of(store, place)])
+        (out / place).parent.mkdir(parents=True)
+        guessed = temporary_path(out / place)
+        if kind == "pipe":
+            os.mkfifo(guessed)
+        else:
+            guessed.symlink_to(treasure if kind == "link" else tmp_path / "nowhere")
+        monkeypatch.setattr(FeatureStore, "clean", lambda *_, **__: 0)  # the name appears after the cleaning
+        assert unpack([tmp_path / "shard-00000.tar"], target).done == 1
+        assert treasure.read_bytes() == TREASURE
+        assert not (tmp_path / "nowhere").exists()
+        assert (out / place).read_bytes() == (store / place).read_bytes()
+        assert not (out / place).is_symlink()
+
+    @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
+    def test_a_list_of_quarantine_that_is_no_file_is_refused(self, out: Path, treasure: Path, kind: str) -> None:
+        quarantine, path = Quarantine(out), out / QUARANTINE_FILE
+        if kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to(treasure if kind == "link" else out / "nowhere")
+        with pytest.raises(StoreError, match="cannot write"):
+            quarantine.add(out / "v.mp4", "died", 3)
+        assert treasure.read_bytes() == TREASURE
+        assert not (out / "nowhere").exists()
+
+    def test_a_torn_line_of_quarantine_costs_itself(self, out: Path) -> None:
+        (out / QUARANTINE_FILE).write_text('{"id": "torn')
+        Quarantine(out).add(out / "v.mp4", "died", 3)
+        assert (out / QUARANTINE_FILE).read_text().count("\n") == 2
+        assert list(Quarantine(out).passed_over([out / "v.mp4"])) == [out / "v.mp4"]
 
     def test_places_that_are_folders_or_closed_are_one_error(self, out: Path) -> None:
         put(out, "v", values())

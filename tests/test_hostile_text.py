@@ -10,33 +10,44 @@ import gzip
 import json
 import os
 import tomllib
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from tests.pipeline.stored_features import CLIP as SPEC
 from vadpipe import outside
-from vadpipe.config import load_config
-from vadpipe.datasets.annotations import read_annotations
+from vadpipe.config import TrainConfig, load_config
+from vadpipe.datasets.annotations import _split_id, read_annotations
 from vadpipe.datasets.folder import read_labels
 from vadpipe.datasets.ground_truth import names_no_videos, read_truth
 from vadpipe.datasets.lists import list_rows, read_list
-from vadpipe.errors import CheckpointError, DataError, StoreError, UsageError, VadpipeError
-from vadpipe.extractors.weights_cache import expected_digest
+from vadpipe.errors import CheckpointError, DataError, StoreError, UsageError, VadpipeError, WeightsError
+from vadpipe.extractors import weights_cache
+from vadpipe.extractors.state_file import read_tensors
+from vadpipe.extractors.weights_cache import expected_digest, file_sha256
 from vadpipe.extractors.weights_table import KNOWN
 from vadpipe.manifest import VideoRecord, read_manifest, read_text
+from vadpipe.models import checkpoint
 from vadpipe.models.checkpoint import load_head
 from vadpipe.outside import MOST_SETTINGS, parse_json, parse_toml, read_json, read_regular, read_toml
 from vadpipe.pipeline.calibrating.file import head_digest, read_calibration
 from vadpipe.pipeline.detecting.categories import load_categories
 from vadpipe.pipeline.features.export_files import exported_window, read_states
 from vadpipe.pipeline.project import seen_parts
+from vadpipe.pipeline.quarantine import QUARANTINE_FILE, Quarantine
 from vadpipe.pipeline.reporting.grid import read_grids
+from vadpipe.pipeline.storing.files import check_file
 from vadpipe.pipeline.storing.gc import used_folders
 from vadpipe.pipeline.storing.pack import read_pack
 from vadpipe.pipeline.training.grid_file import read_grid
 from vadpipe.pipeline.training.record import read_history
+from vadpipe.pipeline.training.state import STATE_FILE, TrainState
+from vadpipe.track_file import read_attributes, read_track
+from vadpipe.track_file import read_grid as read_track_grid
 
 DEEP = "[" * 100_000
 LONG = "9" * 5000
@@ -65,6 +76,13 @@ def placed(path: Path, content: str | bytes) -> Path:
 def run_of(folder: Path, name: str, content: str | bytes) -> Path:
     placed(folder / name, content)
     return folder
+
+
+def _resumed(folder: Path) -> TrainState:
+    """Of a run that has no state a new one begins: then this fails by itself, as it should for a missing file."""
+    head = torch.nn.Linear(1, 1)
+    state = TrainState.resume_or_start(folder, head, TrainConfig(), "")
+    raise FileNotFoundError(f"a new run begins at {state.epoch}")
 
 
 JSON_READERS: dict[str, Callable[[Path, Any], object]] = {
@@ -146,6 +164,8 @@ def test_what_json_may_hold() -> None:
         "a": [1, -2.5, 2**64 - 1],
         "b": None,
     }
+    with pytest.raises(ValueError, match="too large a number"):
+        parse_json(b"[" + b"1" * 21 + b"]")
     assert parse_json("[NaN]") != parse_json("[NaN]")
     with pytest.raises(ValueError, match="NaN is no number"):
         parse_json("[NaN]", finite=True)
@@ -185,6 +205,42 @@ def test_a_line_of_very_many_words_takes_no_time(tmp_path: Path, words: int) -> 
         read_annotations(path, records, {})
 
 
+def test_an_id_is_looked_for_in_the_beginning_of_a_line_only() -> None:
+    name = "a " * 400 + "b"
+    records = {name: VideoRecord(name, frozenset({"x"}))}
+    assert _split_id(f"{'f/' * 2000}{name} 1 2", records) == (name, ["1", "2"])
+    assert _split_id(f"{'f/' * 2600}{name} 1 2", records) == ("a", [])
+
+
+def test_no_interval_of_a_list_begins_nowhere(tmp_path: Path) -> None:
+    span = {"category": "x", "start_frame": 0, "end_frame": 5, "start_s": 0.0, "end_s": 1.0, "score": 1.0}
+    row = {"id": "v", "labels": ["x"], "intervals": [span], "split": "test", "num_frames": 5, "fps": None}
+    path = placed(tmp_path / "m.jsonl", json.dumps(row))
+    assert len(read_manifest(path)) == 1
+    for number in (float("nan"), float("inf")):
+        placed(path, json.dumps({**row, "intervals": [{**span, "score": number}]}))
+        with pytest.raises(DataError, match="no number of JSON"):
+            read_manifest(path)
+
+
+def test_what_is_quoted_in_a_message_is_short(tmp_path: Path) -> None:
+    long, span = "a-" * 10**5 + "=", {"category": "a-" * 10**5 + "="}
+    row = {"id": "v", "labels": ["x"], "intervals": [], "split": "test", "num_frames": 5, "fps": None}
+    for changed in ({"intervals": [span]}, {"labels": [[long]]}, {"num_frames": long}, {"split": long}, {long: 1},
+                    {"labels": [long]}, {"id": [long]}):  # fmt: skip
+        with pytest.raises(DataError) as caught:
+            read_manifest(placed(tmp_path / "m.jsonl", json.dumps({**row, **changed})))
+        assert len(str(caught.value)) < 800, changed.keys()
+    for setting in (f"model.graph={long}", f"head={long}", f"{long}1", f"prompt_template={long}", f"classes=['{long}']",
+                    f"audio_stream={long}", "a." * 201 + "b=1", f"train.{long}.x=1",
+                    f"train.schedule={long}"):  # fmt: skip
+        with pytest.raises(UsageError) as told:
+            load_config(None, [setting])
+        assert len(str(told.value)) < 800, setting[:30]
+    with pytest.raises(UsageError, match="got 201 dots, expected at most"):
+        load_config(None, ["a." * 201 + "b=1"])
+
+
 def test_lists_of_long_lines_are_refused_in_a_word(tmp_path: Path) -> None:
     for text in ("a" * 500_000, "x,y\n" * 3 + '"', "a\0.npy", "|" * 1000):
         with pytest.raises(DataError) as caught:
@@ -200,6 +256,75 @@ class TestSizes:
         assert read_regular(path, 5) == b"12345"
         with pytest.raises(ValueError, match="over 4 bytes"):
             read_regular(path, 4)
+
+    def test_no_more_memory_is_asked_for_than_a_file_takes(self, tmp_path: Path) -> None:
+        path = placed(tmp_path / "x", b"12345")
+        tracemalloc.start()
+        try:
+            assert read_regular(path, 256 << 20) == b"12345"
+            assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        finally:
+            tracemalloc.stop()
+
+    def test_a_file_that_grows_meanwhile_has_the_same_limit(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Files of the system tell no size at all, and hold something."""
+        path = placed(tmp_path / "x", b"a" * 200_000)
+        told, true = os.stat(placed(tmp_path / "y", b"a")), os.fstat  # noqa: PTH116  # what fstat gives
+
+        monkeypatch.setattr(os, "fstat", lambda handle: told if true(handle).st_size == 200_000 else true(handle))
+        assert read_regular(path, 200_000) == b"a" * 200_000
+        with pytest.raises(ValueError, match="over 199999 bytes"):
+            read_regular(path, 199_999)
+        assert read_regular("/proc/self/status", 1 << 16).startswith(b"Name:")
+
+    def test_a_leased_file_is_waited_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """File servers lend leases; who opens such a file without waiting is refused."""
+        path, true, flags = placed(tmp_path / "x.json", "{}"), os.open, list[int]()
+
+        def leased(place: Any, mode: int, *more: Any) -> int:
+            flags.append(mode)
+            if mode & os.O_NONBLOCK:
+                raise BlockingIOError(11, "Resource temporarily unavailable")
+            return true(place, mode, *more)
+
+        monkeypatch.setattr(os, "open", leased)
+        assert read_json(path) == {}
+        assert len(flags) == 2
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(OSError, match="pipe"):
+            read_json(tmp_path / "pipe")
+
+    def test_an_open_file_waits_as_usual(self, tmp_path: Path) -> None:
+        with outside.open_regular(placed(tmp_path / "x", "1")) as file:
+            assert os.get_blocking(file.fileno())
+
+    def test_a_pipe_is_told_what_to_do(self, tmp_path: Path) -> None:
+        """As ``--config <(…)`` is one."""
+        os.mkfifo(tmp_path / "pipe")
+        for read in (load_config, read_labels, read_manifest):
+            with pytest.raises(UsageError, match="a pipe; write its content to a file first"):
+                read(tmp_path / "pipe")
+
+    def test_the_caps_are_those_of_the_page(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert (MOST_SETTINGS, outside.MOST_JSON, checkpoint._MOST_BYTES) == (256 << 10, 64 << 20, 4 << 20)
+        large = placed(tmp_path / "config.json", b" " * ((4 << 20) + 1))
+        with pytest.raises(CheckpointError, match="over 4194304 bytes"):
+            load_head(tmp_path)
+        assert large.stat().st_size < outside.MOST_JSON
+        os.truncate(large, (64 << 20) + 1)  # a hole
+        with pytest.raises(ValueError, match="over 67108864 bytes"):
+            read_json(large)
+
+    def test_a_record_of_weights_is_short(self, tmp_path: Path) -> None:
+        known = next(known for known in KNOWN.values() if not known.sha256)
+        record = {"schema": weights_cache.SCHEMA, "sha256": "0" * 64, "recorded": "2026-01-01T00:00:00+00:00"}
+        path = placed(tmp_path / "x.pt.json", json.dumps(record)).with_name("x.pt")
+        assert expected_digest(known, path) is not None
+        placed(tmp_path / "x.pt.json", json.dumps(record) + " " * 10_000)
+        with pytest.raises(WeightsError, match="over 10000 bytes"):
+            expected_digest(known, path)
 
     def test_only_regular_files_are_opened(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
@@ -241,6 +366,15 @@ class TestSizes:
             lambda path: read_calibration(path, ""),
             lambda path: read_states(path, 1),
             lambda path: head_digest(path.parent),
+            lambda path: read_attributes(path),
+            lambda path: read_track(path, SPEC, "v"),
+            lambda path: read_track_grid(path, "v"),
+            lambda path: check_file(path, "x"),
+            lambda path: read_tensors(path.rename(path.with_suffix(".pt"))),
+            lambda path: read_tensors(path.rename(path.with_suffix(".safetensors"))),
+            lambda path: file_sha256(path),
+            lambda path: Quarantine(path.rename(path.with_name(QUARANTINE_FILE)).parent)._entries["x"],
+            lambda path: _resumed(path.rename(path.with_name(STATE_FILE)).parent),
         ],
     )
     @pytest.mark.parametrize("kind", ["pipe", "folder", "device", "missing"])
@@ -252,9 +386,9 @@ class TestSizes:
             path.mkdir()
         elif kind == "device":
             path.symlink_to("/dev/zero")
-        with pytest.raises((VadpipeError, OSError)) as caught:
+        with pytest.raises((VadpipeError, OSError, KeyError)) as caught:
             read(path)
-        assert read is read_json or isinstance(caught.value, VadpipeError)
+        assert read is read_json or kind == "missing" or isinstance(caught.value, VadpipeError)
 
 
 def test_an_export_is_known_by_a_file_that_may_be_anything(tmp_path: Path) -> None:

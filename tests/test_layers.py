@@ -13,7 +13,7 @@ SOURCES = sorted((ROOT / "vadpipe").rglob("*.py"))
 
 # A part imports only from parts on earlier lines, or from itself; so extractors and models never meet.
 LINES = """
-    outside redact
+    class_names outside redact
     errors
     whole_file
     shapes_only

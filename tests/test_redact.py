@@ -45,6 +45,24 @@ SECRET = "geheim-7431"
         ("Authorization: Bearer abc.def", "Authorization: ***"),
         ("{'Authorization': 'Basic dXNlcjpwdw=='}", "{'Authorization': '***'}"),
         ("sent Bearer abcdefgh12", "sent Bearer ***"),
+        ("sent Basic dXNlcjpwdw==", "sent Basic ***"),
+        ("sent Basic dXNlcjpwdzEyMzQ1", "sent Basic ***"),
+        ("Cookie: id=7431; b=2", "Cookie: ***"),
+        ("rtsp://admin:geh eim@cam/1", "rtsp://***@cam/1"),
+        ('rtsp://admin:ge"heim@cam/1', "rtsp://***@cam/1"),
+        ("//u:pw@h/x", "//***@h/x"),
+        (r"https:\/\/u:pw@h\/x", r"https:\/\/***@h\/x"),
+        ("{'token': 'abcdefgh'}", "{'token': '***'}"),
+        ('{"password":"abc, d"}', '{"password":"***"}'),
+        (r'"{\"api_key\": \"abcdefgh\"}"', r'"{\"api_key\": \"***\"}"'),
+        ("password: x", "password: ***"),
+        ("password = hunter2", "password = ***"),
+        ("PGPASSWORD=abc", "PGPASSWORD=***"),
+        ("pwd=hunter2", "pwd=***"),
+        ("token: abcdefgh12345678", "token: ***"),
+        ("sk-abcdefghijklmnopqrstuv", "***"),
+        ("sk-ant-api03-abcdefghij-klmnopqrst", "***"),
+        ("sk-Abcdefg-hijklmn-opqrstu-vwxyz-0123456", "***"),
         ("HF_TOKEN=abcd KAGGLE_KEY=efgh x", "HF_TOKEN=*** KAGGLE_KEY=*** x"),
         ("aws_secret_access_key=AA/BB+CC", "aws_secret_access_key=***"),
         ("got hf_abcdefghijklmnopqrstuvw", "got ***"),
@@ -69,6 +87,18 @@ def test_secrets_by_hand(text: str, shown: str) -> None:
         "r_cls=0.1, seed=3, key=2",
         "C:/videos/x.mp4",
         "sig 3; basic skills; the bearer of it",
+        "fortune cookie: no video stream",
+        "cookie: decoder crashed (signal=11)",
+        "videos/basic training 01.mp4: not a video",
+        "category 'basic violence_weapons'",
+        "/data/sk-kings-vs-riders-2021-highlights.mp4",
+        "/data/sk-the-kings-vs-the-riders-2021-all-highlights.mp4",
+        "nas:/export/me@lab/v.mp4",
+        "C:/Users/me@work/x#1.mp4",
+        "--set train.class_token=12345",
+        "PWD=/data/videos OLDPWD=/data",
+        "token: expected a text",
+        "rtsp://camera:554/1 of me@lab",
         "sha256 " + "ab" * 32,
         "",
     ],
@@ -99,11 +129,51 @@ def test_no_value_of_any_query_is_shown(scheme: str, one: str, secret: str, two:
 
 
 @given(schemes, secrets)
+def test_passwords_may_hold_blanks_and_quotes(scheme: str, password: str) -> None:
+    password = password.replace("@", "")  # one of both kinds is known in a word only
+    shown = redacted(f"no such file: {scheme}me:{password} \"'{password}@camera/x")
+    assert shown == f"no such file: {scheme}{HIDDEN}@camera/x"
+
+
+@given(schemes, secrets)
 def test_errors_know_no_secrets_from_birth(scheme: str, password: str) -> None:
     address = f"{scheme}me:{password}@camera/x"
     for error in (UsageError(f"{address} is not there"), VideoUnreadable(f"{address}: broken")):
         assert password not in str(error)
         assert password not in repr(error)
+
+
+_UNITS = ("a-", "a:/", "a://", "//a:", "https://", "http://u:x", "?a.", "?token-", ";a-", "eyJ-", "sk-", "cookie:",
+          "a_", "basic ", "bearer a", "token: '", "password=", "@", "=", "a:", " ", "x", '"', "\\/")  # fmt: skip
+
+
+def test_the_work_grows_with_the_length_of_a_text_and_no_faster() -> None:
+    """Where a pattern begins anew at each place of a long run, one of these takes hours."""
+    code = (
+        "import resource, sys\nresource.setrlimit(resource.RLIMIT_CPU, (40, 40))\n"
+        "from vadpipe.cli_output import visible\nfrom vadpipe.errors import DataError\n"
+        "from vadpipe.redact import host_of, redacted\n"
+        "for unit in sys.stdin.read().split('\\0'):\n"
+        "    for text in (unit * 10**5, unit * 10**5 + '=', '?' + unit * 10**5 + '@'):\n"
+        "        redacted(text), visible(text), str(DataError(text)), host_of(text)\n"
+        "print('done')\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input="\0".join(_UNITS), capture_output=True, text=True, check=False)
+    assert done.stdout == "done\n", f"ended by {done.returncode}: {done.stderr[-500:]}"
+
+
+def test_a_message_has_a_length_that_somebody_reads() -> None:
+    address = f"https://me:{SECRET}@camera/x"
+    for text in ("x" * 10**6, f"{address} " * 10**4, "x" * 3990 + address, "x" * 7990 + address + "y" * 10**5):
+        said = str(UsageError(f"begin {text} end"))
+        assert len(said) <= 4000
+        assert said.startswith("begin ")
+        assert said.endswith(" end")
+        assert SECRET not in said
+        assert "7431" not in said
+    assert len(visible("x" * 10**6)) <= 100_000
+    assert str(UsageError("x" * 4000)) == "x" * 4000
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "rtmps", "http", "https", "s3", "file"])
@@ -174,6 +244,31 @@ def test_a_bug_of_the_command_line_is_loud_and_tells_no_secret(tmp_path: Path) -
     assert "\x1b" not in done.stderr
 
 
+def test_a_bug_in_a_thread_is_as_loud_and_tells_no_more(tmp_path: Path) -> None:
+    code = (
+        "import threading\nfrom vadpipe import cli\n"
+        f"def broken(): raise RuntimeError('\\x1b[31m https://u:{SECRET}@h/')\n"
+        "def starts(**_):\n    thread = threading.Thread(target=broken)\n    thread.start()\n    thread.join()\n"
+        "cli.cli.main = starts\ncli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "RuntimeError: \\x1b[31m https://***@h/" in done.stderr
+    assert "\x1b" not in done.stderr
+    assert SECRET not in done.stderr
+
+
+def test_what_click_says_of_arguments_is_text(tmp_path: Path) -> None:
+    """A shell may have put the names of files there."""
+    code = (
+        "import sys\nfrom vadpipe import cli\nsys.argv = ['vadpipe', 'demo', '\\x1b]52;c;ZXZpbA==\\x07']\ncli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "unexpected extra argument" in done.stderr
+    assert "\\x1b]52;c;ZXZpbA==\\x07" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
 def test_messages_and_tables_hide_them(capsys: pytest.CaptureFixture[str]) -> None:
     say(f"note: https://u:{SECRET}@h/x")
     assert capsys.readouterr().err == "note: https://***@h/x\n"
@@ -184,6 +279,7 @@ def test_a_path_that_is_told_twice_is_told_once() -> None:
     path = Path(f"https:/u:{SECRET}@h/x.mp4")
     assert said_of(path, UsageError(f"{path}: broken")).count("broken") == 1
     assert SECRET not in str(UsageError(said_of(path, UsageError(f"{path}: broken"))))
+    assert said_of(path, UsageError(f"{path}: broken")) == f"{path}: broken"
 
 
 def test_a_model_card_holds_none() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -31,7 +32,16 @@ from vadpipe.cli_options import (
     quiet_option,
     resolve_device,
 )
-from vadpipe.cli_output import print_detection, print_evaluation, print_table, progress, say, say_crash, say_usage
+from vadpipe.cli_output import (
+    print_detection,
+    print_evaluation,
+    print_table,
+    progress,
+    say,
+    say_crash,
+    say_thread_crash,
+    say_usage,
+)
 from vadpipe.cli_report import report
 from vadpipe.cli_store import store_group
 from vadpipe.cli_train import train
@@ -115,6 +125,7 @@ def main() -> None:
     """Entry point: run a command, translate expected errors into one line and an exit code."""
     signal.signal(signal.SIGTERM, _terminated)
     sys.excepthook = say_crash
+    threading.excepthook = say_thread_crash
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:

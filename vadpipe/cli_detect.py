@@ -122,7 +122,8 @@ def detect(videos: tuple[Path, ...], as_json: bool, quiet: bool, **settings: Any
     shard = choose_shard(settings.pop("shard"), videos, os.environ, say)
     found, run = find_inputs(videos, refused, drawn), find_run(settings.pop("run"), Path())
     if shard is not None:
-        found, refused = shard.videos(found), shard.refused(refused)
+        everything, found, refused = len(found), shard.videos(found), shard.refused(refused)
+        shard.say_taken(len(found), everything, say)
     for reason in refused.values():
         say(f"failed: {reason}")
     if not found:
@@ -150,7 +151,9 @@ def detect(videos: tuple[Path, ...], as_json: bool, quiet: bool, **settings: Any
         for text in detection.warnings:
             say(f"warning: {detection.clip.id}: {text}" if len(found) > 1 else f"warning: {text}")
     if len(result.found) > 1 and not as_json:
-        print_detections([detection for detection, _ in result.found])
+        from vadpipe.pipeline.detecting.kept import Seen
+
+        print_detections(Seen(len(result.found), lambda number: result.found[number][0]))  # one is held at a time
     for place in result.written:
         say(f"wrote {place}")
     if result.ended is not None:

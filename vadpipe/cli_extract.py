@@ -104,7 +104,8 @@ def extract(videos: tuple[Path, ...], quiet: bool, as_json: bool, **settings: An
     shard = choose_shard(settings.pop("shard"), videos, os.environ, say)
     found = find_videos(videos, refused)
     if shard is not None:
-        found, refused = shard.videos(found), shard.refused(refused)
+        everything, found, refused = len(found), shard.videos(found), shard.refused(refused)
+        shard.say_taken(len(found), everything, say)
     request = _request(found, settings)
     from vadpipe.pipeline.extracting.run import extract_run
 
@@ -115,7 +116,7 @@ def extract(videos: tuple[Path, ...], quiet: bool, as_json: bool, **settings: An
     if shard is not None and not found:
         say(f"note: none of the videos belongs to shard {shard}")
     with _shown(len(found), quiet, shard) as shown:
-        summary = extract_run(request, shown.finished, shown.step)
+        summary = extract_run(request, shown.finished, shown.step, say)
     summary.failed |= refused
     if as_json:
         told = {name: getattr(summary, name) for name in summary.__slots__}

@@ -74,7 +74,7 @@ limit_option = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     help="What one video may cost, e.g. max_corrupt_share=0.5: stall_s, wall_s, memory_bytes, max_pixels, "
-    "max_duration_s, max_frames, queue_slots, max_corrupt_share (0 … 1); once for each.",
+    "max_duration_s, max_frames, queue_slots, max_output_bytes, max_corrupt_share (0 … 1); once for each.",
 )
 stream_weights_option = click.option(
     "--weights",

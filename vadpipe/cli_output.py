@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from vadpipe.redact import redacted
+from vadpipe.redact import brief
 
 if TYPE_CHECKING:
     from click import ClickException
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _TABLE_ROWS = 1000
+_MOST_SHOWN = 100_000
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -46,14 +48,23 @@ def say(message: str) -> None:
 def visible(text: str) -> str:
     """Return ``text`` fit for a terminal: secrets of addresses hidden, and control characters escaped.
 
-    So a file name cannot drive the terminal, nor turn the text beside it round.
+    So a file name cannot drive the terminal, nor turn the text beside it round. Of what nobody reads to its end, over
+    100,000 characters, the middle goes.
     """
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in redacted(text))
+    return "".join(
+        char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in brief(text, _MOST_SHOWN)
+    )
 
 
 def say_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """As ``sys.excepthook``: the whole traceback, loud, since it is a bug; but what is in it is text like any other."""
     say("".join(traceback.format_exception(kind, error, trace)).rstrip("\n"))
+
+
+def say_thread_crash(crash: threading.ExceptHookArgs) -> None:
+    """As ``threading.excepthook``: the same for a thread; SystemExit ends one silently, as always."""
+    if crash.exc_value is not None and not isinstance(crash.exc_value, SystemExit):
+        say_crash(crash.exc_type, crash.exc_value, crash.exc_traceback)
 
 
 def say_usage(error: ClickException) -> None:

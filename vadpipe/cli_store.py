@@ -48,7 +48,8 @@ def pack_command(store: Path, out: Path, shard_mib: int, only: tuple[str, ...], 
     """Pack the features of STORE into tar files for shipping, each with an index and the digest of every file.
 
     Every file is checked first; a damaged one is named and left out, and the exit code is then 3. A shard appears
-    whole or not at all, pack.json comes last, and the same command again goes on after a stop.
+    whole or not at all, pack.json comes last, and the same command again goes on after a stop. A finished pack is
+    never changed: of a store with other files, give another --out. An empty store makes an empty pack.
 
     \b
     Examples:
@@ -58,6 +59,8 @@ def pack_command(store: Path, out: Path, shard_mib: int, only: tuple[str, ...], 
     from vadpipe.pipeline.storing.pack import files_to_pack, pack_store
 
     files = files_to_pack(store, only)
+    if not files:
+        say(f"note: {store} is an empty store, so the pack is empty, too")
     with progress(quiet) as bars:
         task = bars.add_task("files", total=len(files), note="")
         found = pack_store(store, files, out, shard_bytes=shard_mib << 20, on_file=lambda _: bars.advance(task))
@@ -86,7 +89,8 @@ def unpack_command(packs: tuple[Path, ...], out: Path, replace: bool, as_json: b
     """Unpack PACKS, folders that vadpipe store pack made or single shards, into a store: the same bytes.
 
     A file appears once its digest and its own checksums are right and it belongs under its name. What is there
-    already is kept. Exit code 3 where files are damaged or the store holds others of their names.
+    already is kept. Exit code 3 where files are damaged, the store holds others of their names, or one of several
+    packs is unfinished or not there.
 
     \b
     Examples:
@@ -96,12 +100,14 @@ def unpack_command(packs: tuple[Path, ...], out: Path, replace: bool, as_json: b
     from vadpipe.pipeline.storing.unpack import shards_of, unpack
     from vadpipe.store import FeatureStore
 
-    shards = shards_of(packs)
+    refused: dict[str, str] = {}
+    shards = shards_of(packs, refused)
     with progress(quiet) as bars:
         task = bars.add_task("files", total=sum(files for _, files in shards), note="")
         found = unpack(
             [path for path, _ in shards], FeatureStore(out), replace=replace, on_file=lambda _: bars.advance(task)
         )
+    found.failed |= refused
     _say("failed", found.failed)
     if as_json:
         print_json(asdict(found))

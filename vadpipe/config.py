@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from vadpipe.class_names import why_no_classes
 from vadpipe.errors import UsageError
 from vadpipe.head_config import HEAD_CONFIGS, HeadConfig, LecVadConfig, require
 from vadpipe.outside import parse_toml, read_toml
@@ -17,6 +18,7 @@ from vadpipe.outside import parse_toml, read_toml
 _Settings = TypeVar("_Settings")
 
 DEFAULT_HEAD = "lec_vad"
+_MOST_DOTS = 10  # of a key; settings have one, prompts one more than their class
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +163,11 @@ class RunConfig:
     detect: DetectConfig = field(default_factory=DetectConfig)
 
     def __post_init__(self) -> None:
+        why = why_no_classes(self.classes)
+        require(not why, f"classes: {why}")
         require(
             self.prompt_template.count("{}") == 1 and not set("{}") & set(self.prompt_template.replace("{}", "")),
-            f"prompt_template: got {self.prompt_template!r}, expected one {{}} for the class name, no other braces",
+            f"prompt_template: got {self.prompt_template!r:.80}, expected one {{}} for the class name, no other braces",
         )
         require(
             type(self.model) is head_config(self.head),
@@ -175,7 +179,7 @@ class RunConfig:
         )
         require(
             self.model.uses_audio == bool(self.audio_stream),
-            f"audio_stream: got {self.audio_stream!r}; "
+            f"audio_stream: got {self.audio_stream!r:.80}; "
             + (
                 f"{self.head} needs the stream of its audio features, for example wav2clip"
                 if self.model.uses_audio
@@ -187,18 +191,18 @@ class RunConfig:
 def head_config(name: str) -> type[HeadConfig]:
     """Settings class of a head; :class:`UsageError` for an unknown name."""
     if name not in HEAD_CONFIGS:
-        raise UsageError(f"head: got {name!r}, expected one of {', '.join(HEAD_CONFIGS)}")
+        raise UsageError(f"head: got {name!r:.80}, expected one of {', '.join(HEAD_CONFIGS)}")
     return HEAD_CONFIGS[name]
 
 
 def run_config(values: Mapping[str, Any]) -> RunConfig:
     """Build settings from parsed TOML or JSON; ``head`` says which settings ``model`` has, - and _ in it are alike."""
     head = values.get("head", DEFAULT_HEAD)
-    require(isinstance(head, str), f"head: got {head!r}, expected a name")
+    require(isinstance(head, str), f"head: got {head!r:.80}, expected a name")
     head = head.replace("-", "_")
     kind = head_config(head)
     model = values.get("model", {})
-    require(isinstance(model, Mapping), f"model: got {model!r}, expected a table")
+    require(isinstance(model, Mapping), f"model: got {model!r:.80}, expected a table")
     return from_mapping(RunConfig, {**values, "head": head, "model": from_mapping(kind, model, "model.")})
 
 
@@ -212,7 +216,7 @@ def from_mapping(kind: type[_Settings], values: Mapping[str, Any], prefix: str =
     hints = get_type_hints(kind)
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]  # _Settings is always a dataclass here
     for key in values:
-        require(key in known, f"unknown setting {prefix}{key}; known here: {', '.join(sorted(known))}")
+        require(key in known, f"unknown setting {prefix}{key:.200}; known here: {', '.join(sorted(known))}")
     return kind(**{key: _convert(value, hints[key], f"{prefix}{key}") for key, value in values.items()})
 
 
@@ -263,7 +267,8 @@ def with_overrides(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
 
 def _apply(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
-    require(bool(separator and key.strip()), f"--set {override}: expected KEY=VALUE, for example train.epochs=20")
+    require(bool(separator and key.strip()), f"--set {override:.200}: expected KEY=VALUE, for example train.epochs=20")
+    require(key.count(".") <= _MOST_DOTS, f"--set {key:.80}…: got {key.count('.')} dots, expected at most {_MOST_DOTS}")
     try:
         value = parse_toml(f"value = {text}")["value"]
     except ValueError:
@@ -272,6 +277,6 @@ def _apply(values: dict[str, Any], override: str) -> None:
     place: dict[str, Any] = values
     for name in tables:
         nested = place.setdefault(name, {})
-        require(isinstance(nested, dict), f"--set {override}: {name} is not a table")
+        require(isinstance(nested, dict), f"--set {override:.200}: {name:.80} is not a table")
         place = nested
     place[last] = value

@@ -25,19 +25,20 @@ Only ``cli.py`` turns these into text and an exit code. Anything else that escap
 
 from __future__ import annotations
 
-from vadpipe.redact import redacted
+from vadpipe.redact import brief
 
 
 class VadpipeError(Exception):
     """Base of all expected failures; ``str(error)`` is one message for a person.
 
-    It holds no secret of an address, whoever repeats it and wherever it goes: :func:`vadpipe.redact.redacted`.
+    It holds no secret of an address, whoever repeats it and wherever it goes, and is no longer than somebody would
+    read, whatever is quoted in it: :func:`vadpipe.redact.brief`.
     """
 
     exit_code = 1
 
     def __init__(self, *said: object) -> None:
-        super().__init__(*(redacted(part) if isinstance(part, str) else part for part in said))
+        super().__init__(*(brief(part) if isinstance(part, str) else part for part in said))
 
 
 def one_line(text: str, most: int = 1000) -> str:

@@ -46,7 +46,7 @@ def require(condition: bool, message: str) -> None:
 
 def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     """Raise :class:`UsageError` unless setting ``model.<name>`` has one of the known values."""
-    require(value in known, f"model.{name}: got {value!r}, expected {', '.join(known[:-1])} or {known[-1]}")
+    require(value in known, f"model.{name}: got {value!r:.80}, expected {', '.join(known[:-1])} or {known[-1]}")
 
 
 def is_depth(name: str, value: int) -> None:
@@ -110,10 +110,10 @@ class LecVadConfig:
     max_snippets: int = 256
 
     def __post_init__(self) -> None:
-        require(self.graph in ("cosine", "vadclip"), f"model.graph: got {self.graph!r}, expected cosine or vadclip")
+        require(self.graph in ("cosine", "vadclip"), f"model.graph: got {self.graph!r:.80}, expected cosine or vadclip")
         require(
             self.standardise in ("none", "columns", "pca"),
-            f"model.standardise: got {self.standardise!r}, expected none, columns or pca",
+            f"model.standardise: got {self.standardise!r:.80}, expected none, columns or pca",
         )
         require(
             self.vision_only_branch or self.cross_modal_branch,

@@ -16,6 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from vadpipe.class_names import why_no_class
 from vadpipe.errors import DataError, UsageError
 from vadpipe.outside import parse_json, read_regular
 from vadpipe.tracks import NORMAL, Interval
@@ -100,7 +101,7 @@ class VideoRecord:
         if self.intervals and not self.is_anomalous:
             raise DataError(f"video {self.id!r} is labelled {NORMAL!r} and has {len(self.intervals)} incidents")
         if self.split not in SPLITS:
-            raise DataError(f"video {self.id!r}: split: got {self.split!r}, expected one of {', '.join(SPLITS)}")
+            raise DataError(f"video {self.id!r}: split: got {self.split!r:.80}, expected one of {', '.join(SPLITS)}")
         if self.num_frames is not None:
             if self.num_frames < 0:
                 raise DataError(f"video {self.id!r}: frames: got {self.num_frames}, expected 0 or more")
@@ -119,12 +120,14 @@ def _check_labels(video: str, labels: frozenset[str]) -> None:
     if not labels:
         raise DataError(f"video {video!r} has no label; expected {NORMAL!r} or anomaly categories")
     for label in labels:
-        if not label or label != label.strip() or "|" in label or not label.isprintable():
+        if why := why_no_class(label):
+            raise DataError(f"video {video!r}: label: {why}")
+        if label != label.strip() or "|" in label:
             raise DataError(f"video {video!r}: label: got {label!r:.80}, expected a printable name without '|'")
         if label != NORMAL and label.casefold() == NORMAL:
             raise DataError(f"video {video!r}: label: got {label!r:.80}, expected {NORMAL!r}, written exactly so")
     if NORMAL in labels and len(labels) > 1:
-        raise DataError(f"video {video!r}: labels: got {sorted(labels)}; {NORMAL!r} cannot stand with others")
+        raise DataError(f"video {video!r}: labels: got {sorted(labels)!s:.300}; {NORMAL!r} cannot stand with others")
 
 
 def parse_fps(text: str) -> Fraction:
@@ -248,7 +251,7 @@ def _from_json(line: str) -> VideoRecord:
         raise DataError(f"not JSON: {error}") from error
     if not isinstance(values, dict) or set(values) != _FIELDS:
         got = sorted(values) if isinstance(values, dict) else type(values).__name__
-        raise DataError(f"got {got}, expected an object with the fields {sorted(_FIELDS)}")
+        raise DataError(f"got {got!s:.300}, expected an object with the fields {sorted(_FIELDS)}")
     _check_types(values)
     try:
         spans = tuple(Interval(**span) for span in values["intervals"])
@@ -263,11 +266,11 @@ def _check_types(values: Mapping[str, Any]) -> None:
         raise DataError("labels and intervals have to be lists")
     for text in (values["id"], values["split"], values["fps"] or "", *values["labels"]):
         if not isinstance(text, str):
-            raise DataError(f"got {text!r}; id, split, fps and every label have to be text")
+            raise DataError(f"got {text!r:.80}; id, split, fps and every label have to be text")
     for span in values["intervals"]:
         if not isinstance(span, dict) or set(span) != _SPAN_FIELDS or not isinstance(span["category"], str):
-            raise DataError(f"interval: got {span!r}, expected an object with the fields {sorted(_SPAN_FIELDS)}")
+            raise DataError(f"interval: got {span!r:.300}, expected an object with the fields {sorted(_SPAN_FIELDS)}")
     frames = [span[name] for span in values["intervals"] for name in ("start_frame", "end_frame")]
     for count in (*frames, values["num_frames"] or 0):
         if type(count) is not int:
-            raise DataError(f"frames: got {count!r}, expected an integer")
+            raise DataError(f"frames: got {count!r:.80}, expected an integer")

@@ -26,28 +26,62 @@ MOST_JSON = 64 << 20
 
 _MOST_DIGITS = 20  # of a whole number: 64 bits have 20
 _MOST_DOTS = 200  # on a line of TOML
+_PIECE = 1 << 16
+
+
+class NoRegularFile(OSError):
+    """A pipe, socket or device where a file is expected; its ``strerror`` says so."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 def open_regular(path: str | Path) -> BufferedReader:
     """Open a file for reading; OSError for what is no regular file. A pipe would be waited for without end."""
+    flags = os.O_RDONLY | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(path, flags | os.O_NONBLOCK)
+        except BlockingIOError:  # a lease of another program, a file server's, which ends when it is waited for
+            _check_mode(os.stat(path).st_mode, path)  # noqa: PTH116  # path may be text
+            descriptor = os.open(path, flags)
     except ValueError as error:  # a zero byte in the name
         raise OSError(errno.EINVAL, str(error)) from error
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
+    try:
+        _check_mode(os.fstat(descriptor).st_mode, path)
+        os.set_blocking(descriptor, True)
+    except OSError:
         os.close(descriptor)
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise
     return os.fdopen(descriptor, "rb")
+
+
+def require_regular(path: str | Path) -> None:
+    """OSError where there is no regular file at ``path``: for libraries that open it themselves, and would wait."""
+    try:
+        _check_mode(os.stat(path).st_mode, path)  # noqa: PTH116  # path may be text
+    except ValueError as error:  # a zero byte in the name
+        raise OSError(errno.EINVAL, str(error)) from error
+
+
+def _check_mode(mode: int, path: str | Path) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if stat.S_ISFIFO(mode):  # <(…) of a shell is one, too
+        raise NoRegularFile(errno.EINVAL, "it is no regular file but a pipe; write its content to a file first")
+    if not stat.S_ISREG(mode):
+        raise NoRegularFile(errno.EINVAL, "it is no regular file")
 
 
 def read_regular(path: str | Path, most: int) -> bytes:
     """Content of a regular file; OSError where it cannot be read, ValueError where it has more than ``most`` bytes."""
     with open_regular(path) as file:
-        content = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else None
-    if content is None or len(content) > most:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(min(size, most) + 1) if size <= most else b""  # what is asked for is set aside at once
+        while size <= most and len(content) > size:  # it grows meanwhile, or is of those that tell no size
+            size = len(content)
+            content += file.read(min(max(size, _PIECE), most + 1 - size))
+    if size > most or len(content) > most:
         raise ValueError(f"over {most} bytes, which no such file needs")
     return content
 

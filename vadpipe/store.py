@@ -99,7 +99,6 @@ class FeatureStore:
                 raise StoreError(f"{path}: read back other values than were written; is the disk failing?")
             os.replace(temporary, path)  # noqa: PTH105  # the atomic step deserves its own name
             sync_folder(path.parent)
-            self._append(track, path, mtime_ns)
         except OSError as error:
             raise StoreError(
                 f"cannot write {path}: {disk_reason(error)}. Finished videos are kept; rerun to go on."
@@ -107,11 +106,12 @@ class FeatureStore:
         finally:
             with contextlib.suppress(OSError):  # the folder itself may not exist
                 temporary.unlink()
+        self._append(track, path, mtime_ns)
         return path
 
     def touch(self, track: FeatureTrack, mtime_ns: int) -> None:
         """Note in the index that the source of a stored track, itself the same, has another modification time now."""
-        with contextlib.suppress(OSError):  # it saves the next run a look at the digest; the store may be read-only
+        with contextlib.suppress(StoreError):  # it saves the next run a look at the digest; the store may be read-only
             self._append(track, self.path(track.spec, track.video_id), mtime_ns)
 
     def read(self, spec: FeatureSpec, video_id: str) -> FeatureTrack:
@@ -195,7 +195,7 @@ class FeatureStore:
         for path in damaged:
             self.quarantine(spec, path)
         text = "".join(index_line(entries[key]) for key in sorted(entries))
-        atomic_write(self.root / spec.folder / MANIFEST, text.encode())
+        atomic_write(self.root / spec.folder / MANIFEST, text.encode(), as_before=True)
 
     def clean(self) -> int:
         """Remove temporary files that killed writers on this machine left; returns how many.
@@ -230,7 +230,7 @@ class FeatureStore:
         raise StoreError(f"{path} is replaced again and again; what else writes to {self.root}?")
 
     def add_to_index(self, spec: FeatureSpec, attributes: dict[str, Any], path: Path) -> None:
-        """Note a file that came whole from elsewhere, ``attributes`` as of :func:`read_attributes`; OSError."""
+        """Note a file that came whole from elsewhere, ``attributes`` as of :func:`read_attributes`."""
         folder = self.root / spec.folder
         self._note(folder, _entry(attributes, path.relative_to(folder)))
 
@@ -241,7 +241,13 @@ class FeatureStore:
         self._note(folder, StoredFile(track.video_id, file, frames, track.source_size, track.source_sha256, mtime_ns))
 
     def _note(self, folder: Path, entry: StoredFile) -> None:
-        append_line(folder / MANIFEST, index_line(entry))  # one short append; a torn line is skipped by readers
+        try:
+            append_line(folder / MANIFEST, index_line(entry))  # one short append; a torn line is skipped by readers
+        except PermissionError:  # somebody else's index: the track is stored all the same, no failure to tell. A scan
+            return  # lists it, and the next extraction goes by the digest of its video; nothing is lost
+        except OSError as error:
+            told = f"cannot write {folder / MANIFEST}: {disk_reason(error)}. Finished videos are kept"
+            raise StoreError(f"{told}, {entry.file} among them; rerun to go on.") from error
 
 
 def _same_states(one: FeatureTrack, other: FeatureTrack) -> bool:
@@ -251,13 +257,8 @@ def _same_states(one: FeatureTrack, other: FeatureTrack) -> bool:
 
 
 def _entry(attributes: dict[str, Any], file: Path) -> StoredFile:
-    return StoredFile(
-        attributes["id"],
-        file.as_posix(),
-        attributes["num_frames"],
-        attributes["source_size"],
-        attributes["source_sha256"],
-    )
+    source = attributes["num_frames"], attributes["source_size"], attributes["source_sha256"]
+    return StoredFile(attributes["id"], file.as_posix(), *source)
 
 
 def index_line(entry: StoredFile) -> str:
@@ -274,18 +275,20 @@ def _indexed(folder: Path) -> Iterator[tuple[StoredFile, bool]]:
 
 def index_entries(folder: Path) -> Iterator[StoredFile]:
     """The lines of the index in the folder of a specification; later ones replace earlier ones of the same id."""
-    for line in _lines(folder / MANIFEST):
-        try:
-            entry = StoredFile(**parse_json(line))
-        except (ValueError, TypeError):
-            continue  # torn by a crash in the middle of an append; the file itself decides
-        if isinstance(entry.id, str):
-            yield entry
+    path = folder / MANIFEST
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError):  # torn by a crash in the middle of an append; the file itself decides
+            if (entry := stored_file(parse_json(line))) is not None:
+                yield entry
 
 
-def _lines(path: Path) -> Iterator[str]:
-    if path.is_file():
-        yield from path.read_text(encoding="utf-8", errors="replace").splitlines()
+def stored_file(told: Any) -> StoredFile | None:
+    """What a line of the index says; None for one that this version does not know."""
+    try:
+        entry = StoredFile(**told)
+    except TypeError:
+        return None
+    return entry if isinstance(entry.id, str) else None
 
 
 def _is_still(path: Path, before: os.stat_result) -> bool:

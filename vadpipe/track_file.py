@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vadpipe.errors import StoreError, TrackDamaged, TrackMissing
-from vadpipe.outside import parse_json
+from vadpipe.outside import NoRegularFile, parse_json, require_regular
 from vadpipe.sound import heard_rows
 from vadpipe.spec import FeatureSpec
 from vadpipe.tracks import FeatureTrack, TimeGrid
@@ -158,12 +158,18 @@ def _attributes(file: h5py.File, path: Path) -> dict[str, Any]:
     return values
 
 
-def read_attributes(path: Path) -> tuple[FeatureSpec, dict[str, Any]]:
-    """Return the specification and all attributes, without the data; :class:`TrackDamaged` where they are not whole."""
+def open_hdf5(path: Path) -> h5py.File:
+    """Open a regular file for reading, without a lock; OSError for anything else, and where it is no HDF5."""
     import h5py
 
+    require_regular(path)  # HDF5 would wait for a pipe
+    return h5py.File(path, "r", locking=False)
+
+
+def read_attributes(path: Path) -> tuple[FeatureSpec, dict[str, Any]]:
+    """Return the specification and all attributes, without the data; :class:`TrackDamaged` where they are not whole."""
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with open_hdf5(path) as file:
             attributes = _attributes(file, path)
             return FeatureSpec.from_mapping(parse_json(attributes["spec"])), attributes
     except TrackDamaged:
@@ -208,10 +214,8 @@ def has_sound(attributes: dict[str, Any]) -> bool:
 
 def read_track(path: Path, spec: FeatureSpec, video_id: str) -> FeatureTrack:
     """Read and verify; :class:`TrackDamaged` where anything is not what was written for this id and spec."""
-    import h5py
-
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with open_hdf5(path) as file:
             attributes = _attributes(file, path)
             data, pts = whole_dataset(file, "data")[()], whole_dataset(file, "pts")[()]
             states = whole_dataset(file, "state")[()] if "state" in file else None
@@ -246,10 +250,8 @@ def _warnings(attributes: dict[str, Any]) -> tuple[str, ...]:
 
 def read_grid(path: Path, video_id: str) -> TimeGrid:
     """Return the time grid of a stored track without its data, which only :func:`read_track` verifies."""
-    import h5py
-
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with open_hdf5(path) as file:
             attributes = _attributes(file, path)
             pts = whole_dataset(file, "pts")[()].tolist() if attributes["vfr"] else []
             boundaries = (*pts, attributes["duration_s"]) if attributes["vfr"] else ()
@@ -267,6 +269,8 @@ def _read_error(path: Path, error: Exception) -> StoreError:
         return TrackMissing(f"{path} is gone")
     if isinstance(error, MemoryError):
         return StoreError(f"cannot read {path}: not enough memory")
+    if isinstance(error, NoRegularFile):
+        return StoreError(f"cannot read {path}: {error.strerror}")
     if isinstance(error, OSError) and error.errno is not None:  # HDF5 gives none where the content is at fault
         return StoreError(f"cannot read {path}: {os.strerror(error.errno)}")
     return TrackDamaged(f"{path} is damaged ({error})")

@@ -15,6 +15,7 @@ from io import BufferedWriter
 from pathlib import Path
 
 from vadpipe.errors import StoreError
+from vadpipe.outside import NoRegularFile
 
 _TEMPORARY = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})\.(?P<pid>[0-9]{1,10})(-[0-9]+)?\.tmp")
 _NAME_BYTES = 100
@@ -81,11 +82,17 @@ def open_new(temporary: Path) -> BufferedWriter:
 
 
 def check_target(path: Path) -> None:
-    """OSError where ``path`` is a pipe, socket or device: a rename would replace it. A link is no target of its own."""
+    """OSError where ``path`` is a pipe, socket or device, or a link to one: a rename would replace it.
+
+    Whoever names ``/dev/stdout`` wants no file in its place. Other links are no targets of their own.
+    """
+    modes = []
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        mode = path.lstat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
-            raise OSError("it is a pipe, socket or device, which is never replaced")
+        modes.append(path.lstat().st_mode)
+    with contextlib.suppress(OSError):  # a link to nothing, or round in a loop
+        modes.append(path.stat().st_mode)
+    if any(not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)) for mode in modes):
+        raise OSError("it is a pipe, socket or device, which is never replaced")
 
 
 def append_line(path: Path, line: str) -> None:
@@ -102,12 +109,15 @@ def append_line(path: Path, line: str) -> None:
         handle.write(("\n" if is_torn else "").encode() + line.encode())
 
 
-def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash it holds either the old or the new content, whole."""
-    atomic_write_parts(path, (content,))
+def atomic_write(path: Path, content: bytes, *, as_before: bool = False) -> None:
+    """Write a file so that after a crash it holds either the old or the new content, whole.
+
+    ``as_before``: it keeps the mode of the file that it replaces, and owner and group where the system permits that.
+    """
+    atomic_write_parts(path, (content,), as_before=as_before)
 
 
-def atomic_write_parts(path: Path, parts: Iterable[bytes]) -> None:
+def atomic_write_parts(path: Path, parts: Iterable[bytes], *, as_before: bool = False) -> None:
     """The same for content that is made while it is written, and may be too long to be held."""
     temporary = temporary_path(path)
     try:
@@ -117,6 +127,8 @@ def atomic_write_parts(path: Path, parts: Iterable[bytes]) -> None:
             for part in parts:
                 handle.write(part)
             handle.flush()
+            if as_before:
+                _give(handle.fileno(), path)
             os.fsync(handle.fileno())
         os.replace(temporary, path)  # noqa: PTH105  # the atomic step deserves its own name
         sync_folder(path.parent)
@@ -125,6 +137,21 @@ def atomic_write_parts(path: Path, parts: Iterable[bytes]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _give(handle: int, path: Path) -> None:
+    """Give an open file the owner, group and mode of the regular file at ``path``, as far as the system permits."""
+    try:
+        told = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISREG(told.st_mode):
+        with contextlib.suppress(OSError):  # only root gives files away
+            os.fchown(handle, told.st_uid, -1)
+        with contextlib.suppress(OSError):  # a group that this user is not in
+            os.fchown(handle, -1, told.st_gid)
+        with contextlib.suppress(OSError):  # last: a change of the owner takes bits away
+            os.fchmod(handle, stat.S_IMODE(told.st_mode) & 0o777)
 
 
 def sync_folder(folder: Path) -> None:
@@ -141,6 +168,8 @@ def sync_folder(folder: Path) -> None:
 
 def disk_reason(error: OSError) -> str:
     """Say in plain words why the file system refused."""
+    if isinstance(error, NoRegularFile):
+        return str(error.strerror)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "no space left (disk full or over quota)"
     if error.errno == errno.ELOOP:

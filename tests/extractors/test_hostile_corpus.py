@@ -2,7 +2,7 @@
 
 Every file has a child of its own, with its limits and its confinement. Starting Python and importing numpy and PyAV
 costs 0.2 s of processor time, so most children are forked from a process that has imported them
-(``tests/hostile_nursery.py``); the first 300 files are read a second time by children that are started as users'
+(``tests/hostile_nursery.py``); the first 100 files are read a second time by children that are started as users'
 are, and have to end the same way. Behind the mark ``hostile`` (``pytest -m hostile``) lie 20,000 more. A number that
 fails is read again alone by ``python -m benchmarks.hostile --only NUMBER``.
 """
@@ -23,7 +23,7 @@ from vadpipe.extractors.decoders import DECODERS
 from vadpipe.pipeline.extract import ExtractOptions, extract
 from vadpipe.store import FeatureStore
 
-SEED, COUNT, REAL = 7, 2000, 300
+SEED, COUNT, REAL = 7, 2000, 100
 FOUND = {"decord": (2721,), "torchcodec": (75,)}
 """Numbers that once ended in a traceback, with the PyAV that painted them then."""
 

@@ -285,7 +285,7 @@ def test_one_damaged_timestamp_is_no_new_start() -> None:
     def packets(*stamps: int) -> Iterator[SimpleNamespace]:
         return (SimpleNamespace(pts=None, dts=stamp) for stamp in stamps)
 
-    job = cast(Job, SimpleNamespace(path="a.ts", beat=lambda: None))
+    job = cast(Job, SimpleNamespace(path="a.ts", beat=lambda: None, max_frames=100))
     _check_once(packets(0, 40, 80, 9999, 120, 160, 0, 200, 240), job, Fraction(1, 1000))
     with pytest.raises(VideoUnreadable, match=r"again at 1\.2 s"):
         _check_once(packets(0, 1160, 1200, 0, 40), job, Fraction(1, 1000))

@@ -26,6 +26,7 @@ from vadpipe.extractors.limits import Limits
 from vadpipe.models.checkpoint import TrainedHead, save_head
 from vadpipe.pipeline.calibrating.file import save_calibration, write_calibration
 from vadpipe.pipeline.detect import detect_video
+from vadpipe.pipeline.detecting import kept as kept_module
 from vadpipe.pipeline.detecting import run as module
 from vadpipe.pipeline.detecting.kept import Finding
 from vadpipe.pipeline.detecting.outputs import Outputs, true_incidents
@@ -122,7 +123,10 @@ def test_clips_overlays_and_pages_get_what_they_need(tmp_path: Path, monkeypatch
         on_frame(1, 70)
         return out
 
-    def write_html(entries: list[Any], out: Path, *, embed: bool, on_page: Callable[[int], None]) -> list[Path]:
+    def write_html(
+        entries: list[Any], out: Path, *, embed: bool, on_page: Callable[[int], None], is_index: bool
+    ) -> list[Path]:
+        assert not is_index  # no shard
         asked["html"].append(([(entry.path, entry.truth) for entry in entries], out, embed))
         on_page(2)
         return [out]
@@ -413,3 +417,72 @@ def test_own_categories_are_found_by_the_same_rule_and_marked_everywhere(
     assert all(not note and not bare for label, (note, bare) in marked.items() if label != "brawl")
     assert request_of.out is not None
     assert (request_of.out / "cam1_same.png").stat().st_size > 1000
+
+
+def test_all_videos_are_in_their_own_order_whichever_is_done_first(tmp_path: Path) -> None:
+    names = ["c", "a", "b"]
+    videos = {name: tmp_path / f"{name}.mp4" for name in names}
+    places = Places(videos, tmp_path / "out", Extras(exports=("csv",)))
+    outputs = Outputs(places, Extras(exports=("csv",)), False, lambda _: None)
+    for name in reversed(names):  # as with Ray
+        outputs.keep(name, videos[name], made_detection(name))
+    assert [detection.clip.id for detection, _ in outputs.found()] == names
+    outputs.finish(Seen())
+    rows = (tmp_path / "out" / "detections.csv").read_text().splitlines()[1:]
+    assert list(dict.fromkeys(row.split(",")[0] for row in rows)) == names
+
+
+def test_what_cannot_be_kept_for_the_end_costs_the_last_video_none_of_its_own_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise StoreError("cannot keep what was found: no space left")
+
+    video = {"a": tmp_path / "a.mp4", "b": tmp_path / "b.mp4"}
+    found = [(name, path, made_detection(name)) for name, path in video.items()]
+    monkeypatch.setattr(module, "load_heads", lambda *_: None)
+    monkeypatch.setattr(module, "guarded_files", lambda _: [])
+    monkeypatch.setattr(module, "detect_each", lambda *_: (each for each in found))
+    monkeypatch.setattr(kept_module.Kept, "_spill", full)
+    monkeypatch.setattr(kept_module, "_MOST_HELD_BYTES", 0)
+    request = DetectRequest(video, tmp_path / "run", out=tmp_path / "out", extras=Extras(exports=("srt", "csv")))
+    summary = detect_run(request)
+    assert isinstance(summary.ended, StoreError)
+    assert {path.name for path in summary.written} == {"a.json", "a.srt", "detections.csv"}
+    assert [detection.clip.id for detection, _ in summary.found] == ["a"]
+
+
+def test_a_shard_of_one_video_has_an_index_and_a_page(tmp_path: Path) -> None:
+    extras = Extras(html=tmp_path / "index.html", embed=True)
+    places = Places({"a": tmp_path / "a.mp4"}, tmp_path / "out", extras, shard="shard-3-of-64")
+    outputs = Outputs(places, extras, False, lambda _: None)
+    outputs.keep("a", tmp_path / "a.mp4", made_detection("a"))
+    outputs.finish(Seen())
+    assert outputs.failed == []
+    index, page = outputs.written[1:]
+    assert index == tmp_path / "index.shard-3-of-64.html"
+    assert page.parent == tmp_path / "index.shard-3-of-64_files"
+    assert page.parent.name in index.read_text()
+
+
+def test_a_shard_tells_of_files_of_another_number_of_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("detections.shard-0-of-4.csv", "detections.shard-0-of-3.csv", "detections.csv", "a.shard-1-of-2.csv"):
+        (out / name).touch()
+    (tmp_path / "index.shard-1-of-9.html").touch()
+    monkeypatch.setattr(module, "load_heads", lambda *_: None)
+    monkeypatch.setattr(module, "guarded_files", lambda _: [])
+    said: list[str] = []
+    extras = Extras(html=tmp_path / "index.html")
+    request = DetectRequest({"a": tmp_path / "a.mp4"}, tmp_path / "run", out=out, extras=extras, shard="shard-1-of-4")
+    monkeypatch.setattr(module, "detect_each", lambda *_: (found for found in list[Any]()))
+    detect_run(request, say=said.append)
+    first, last = f"{tmp_path}/index.shard-1-of-9.html", f"{out}/detections.shard-0-of-3.csv"
+    assert [str(path) for path in Places(request.videos, out, extras, shard="shard-1-of-4").of_other_divisions()] == [
+        first,
+        last,
+    ]
+    assert len(said) == 1
+    assert said[0].startswith(f"warning: {first} and 1 more are of another number of shards")
+    assert Places(request.videos, out, extras).of_other_divisions() == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -407,3 +408,15 @@ def test_every_colour_can_be_read_on_its_ground(name: str, theme: int) -> None:
         light, dark = sorted((luminance(colour), luminance(pairs[ground].split(", ")[theme])), reverse=True)
         if (name, ground) != ("wave", "panel"):
             assert (light + 0.05) / (dark + 0.05) >= 4.5, ground
+
+
+def test_an_index_is_written_while_its_pages_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, seen = list[int](), list[int]()
+
+    def write(_out: Path, parts: Iterable[bytes]) -> None:
+        for _ in parts:  # a part is written when it is there, with as many pages made as it tells of
+            seen.append(len(made))
+
+    monkeypatch.setattr("vadpipe.pipeline.pages.report.atomic_write_parts", write)
+    write_html([ENTRY] * 4, tmp_path / "all.html", on_page=made.append)
+    assert seen == [0, 0, 1, 2, 3, 4]  # the head; a line before its page is told of; the end

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,7 @@ from tests.extractors import painted_videos
 from vadpipe.errors import UsageError, VideoQuarantined
 from vadpipe.pipeline.extract import Outcome
 from vadpipe.pipeline.extracting.run import ExtractRequest, extract_run
-from vadpipe.pipeline.on_ray.cluster import Node, check_engine
-from vadpipe.pipeline.on_ray.pool import places
+from vadpipe.pipeline.on_ray.cluster import Node, check_engine, places
 from vadpipe.pipeline.quarantine import QUARANTINE_FILE, Quarantine
 
 _WAIT_S = 60.0
@@ -83,42 +83,45 @@ def test_quarantine_is_kept_in_lines_that_may_be_torn(tmp_path: Path) -> None:
     for path in paths.values():
         path.write_text("x")
     quarantine = Quarantine(tmp_path / "store")
-    assert isinstance(quarantine.add("a", paths["a"], "died", 3), VideoQuarantined)
+    assert isinstance(quarantine.add(paths["a"], "died", 3), VideoQuarantined)
     file = tmp_path / "store" / QUARANTINE_FILE
     with file.open("a") as handle:
         handle.write('[1]\n{"id": 7}\n{"id": "b", "path"')  # of others, and of a writer that was killed
-    Quarantine(tmp_path / "store").add("b", paths["b"], "died", 3)
+    Quarantine(tmp_path / "store").add(paths["b"], "died", 3)
     again = Quarantine(tmp_path / "store")
-    assert list(again.passed_over(paths)) == ["a", "b"]
-    again.release("a")
+    assert list(again.passed_over(paths.values())) == list(paths.values())
+    again.release(paths["a"])
     paths["b"].write_text("another file")
-    assert Quarantine(tmp_path / "store").passed_over(paths) == {}
+    assert Quarantine(tmp_path / "store").passed_over(paths.values()) == {}
     in_memory = Quarantine(None)
-    said = str(in_memory.add("a", paths["a"], "died", 3))
+    said = str(in_memory.add(paths["a"], "died", 3))
     assert said == f"{paths['a']}: in each of 3 attempts the process that worked on it died"
-    assert list(in_memory.passed_over(paths)) == ["a"]
+    assert list(in_memory.passed_over(paths.values())) == [paths["a"]]
 
 
 @pytest.mark.parametrize("engine", ["local", "ray"])
-def test_a_video_in_quarantine_has_failed_before_anything_starts(tmp_path: Path, engine: str) -> None:
-    path = painted_videos.write(tmp_path / "a.mp4", 3)
-    said = str(Quarantine(tmp_path / "store").add("a", path, "died", 3))
-    outcomes: list[Outcome] = []
-    request = ExtractRequest(
-        {"a": path}, tmp_path / "store", ("wav2clip",), {"wav2clip": "random"}, engine=engine, jobs=1
-    )
-    assert extract_run(request, outcomes.append).failed == {"a": said}
-    assert [str(outcome.error) for outcome in outcomes] == [said]
-    assert list((tmp_path / "store").iterdir()) == [tmp_path / "store" / QUARANTINE_FILE]
+def test_a_video_in_quarantine_fails_only_where_it_would_have_to_be_decoded(tmp_path: Path, engine: str) -> None:
+    stored, missing = (painted_videos.write(tmp_path / f"{name}.mp4", 3) for name in ("stored", "missing"))
+    request = ExtractRequest({"stored": stored}, tmp_path / "store", ("wav2clip",), {"wav2clip": "random"}, jobs=1)
+    assert extract_run(request).done == ["stored"]
+    quarantine, outcomes = Quarantine(tmp_path / "store"), list[Outcome]()
+    quarantine.add(stored, "died", 3)  # with another stream
+    said = str(quarantine.add(missing, "died", 3))
+    request = replace(request, videos={"stored": stored, "missing": missing}, engine=engine)
+    told = extract_run(request, outcomes.append)
+    assert (told.kept, told.done, told.failed) == (["stored"], [], {"missing": said})
+    assert {outcome.name: str(outcome.error) for outcome in outcomes} == {"stored": "None", "missing": said}
+    again = Quarantine(tmp_path / "store").passed_over([stored, missing])
+    assert list(again) == [stored, missing]  # what is stored says nothing about the next attempt
 
 
 def test_what_is_done_after_all_leaves_the_quarantine(tmp_path: Path) -> None:
     path = painted_videos.write(tmp_path / "a.mp4", 3)
-    Quarantine(tmp_path / "store").add("a", path, "died", 3)
+    Quarantine(tmp_path / "store").add(path, "died", 3)
     settings = {"streams": ("wav2clip",), "weights": {"wav2clip": "random"}, "retry_quarantined": True}
     request = ExtractRequest({"a": path}, tmp_path / "store", **settings)  # type: ignore[arg-type]  # one of many kinds
     assert extract_run(request).done == ["a"]
-    assert Quarantine(tmp_path / "store").passed_over({"a": path}) == {}
+    assert Quarantine(tmp_path / "store").passed_over([path]) == {}
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,15 +24,18 @@ from vadpipe.pipeline.calibrating.run import CalibrateRequest, calibrate_run
 from vadpipe.pipeline.detecting.run import DetectRequest, detect_run
 from vadpipe.pipeline.extract import ExtractOptions, feature_spec
 from vadpipe.pipeline.on_ray.cluster import Node, cluster
-from vadpipe.pipeline.quarantine import QUARANTINE_FILE
+from vadpipe.pipeline.quarantine import QUARANTINE_FILE, Quarantine
 
 SETTINGS = ("window=2", "overlap=1", "r_cls=0", "r_ano=0")
 
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    with cluster(None, 2, "cpu") as nodes:
-        yield nodes[0]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            patch.delenv(name, raising=False)  # then Ray sets them to 1 in its processes
+        with cluster(None, 2, "cpu") as nodes:
+            yield nodes[0]
 
 
 class Watcher:
@@ -88,6 +93,9 @@ def test_detections_and_calibrations_are_those_of_local_mode(tmp_path: Path, req
         for engine, watcher in seen.items()
     }
     assert (tmp_path / "notes").read_text() == "."  # one encoder has died
+    command = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
+    alone = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert (tmp_path / "notes.threads").read_text() == alone.stdout.strip()  # one where there is one processor
     assert files(tmp_path / "ray-out") == files(tmp_path / "local-out")
     assert files(tmp_path / "ray-store") == files(tmp_path / "local-store")
     assert len(files(tmp_path / "ray-out")) == 8
@@ -122,3 +130,16 @@ def test_poison_is_put_into_quarantine_of_the_features(tmp_path: Path, request_f
     os.utime(poison, (1, 1))
     assert list(detect_run(replace(request, engine="local")).failed) == []
     assert (tmp_path / "deadly.notes").read_text() == "..."
+
+
+def test_what_is_stored_is_looked_at_although_its_video_is_in_quarantine(tmp_path: Path, request_for: Any) -> None:
+    path = painted_videos.write(tmp_path / "v0.mp4", 40)
+    request = request_for("local", {"camera-v0": path})  # the quarantine knows it by the id of its file
+    assert detect_run(request).failed == {}
+    Quarantine(request.features).add(path, "died", 3)
+    again = detect_run(request)
+    assert (again.failed, len(again.found)) == ({}, 1)
+    assert list(Quarantine(request.features).passed_over([path])) == [path]
+    empty = replace(request, features=tmp_path / "empty")
+    Quarantine(empty.features).add(path, "died", 3)
+    assert list(detect_run(empty).failed) == ["camera-v0"]

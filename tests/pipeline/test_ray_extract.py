@@ -119,8 +119,8 @@ def test_poison_has_three_attempts_and_its_neighbours_are_done(
     assert isinstance(error, VideoQuarantined)
     said = f"{poison}: in quarantine: in each of 3 attempts the process that worked on it died"
     assert str(error).startswith(said)
-    again = Quarantine(tmp_path / "there").passed_over({**videos, name: poison})
-    assert {key: str(value) for key, value in again.items()} == {name: str(error)}
+    again = Quarantine(tmp_path / "there").passed_over([*videos.values(), poison])
+    assert {key: str(value) for key, value in again.items()} == {poison: str(error)}
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,9 @@ def test_what_the_option_and_schedulers_say(text: str | None, environ: dict[str,
     ("text", "environ", "said"),
     [
         ("64/64", {}, "got 64/64, expected i/N with 0 <= i < N"),
-        ("0/0", {}, "got 0/0"),
+        ("0/0", {}, "got 0/0, expected N of at least 1"),
+        ("auto/0", {}, "got auto/0, expected N of at least 1"),
+        ("auto/0", slurm(5, 1, 5, 5), "got auto/0, expected N of at least 1"),
         ("-1/4", {}, "got '-1/4', expected i/N"),
         ("1", {}, "got '1', expected i/N"),
         ("1/4 ", {}, "expected i/N"),
@@ -145,7 +147,17 @@ def test_a_shard_that_nobody_typed_is_said_and_spares_a_single_file(tmp_path: Pa
     assert said == []
     assert choose_shard(None, [one, one], environ, said.append) == Shard(3, 4)
     assert choose_shard(None, [tmp_path], environ, said.append) == Shard(3, 4)
-    assert said == ["note: shard 3/4 of the videos, by SLURM_ARRAY_TASK_ID=3; --shard none takes all"] * 2
+    assert said == []
+    shard = choose_shard(None, [tmp_path], environ, said.append)
+    assert shard is not None
+    shard.say_taken(5, 20, said.append)
+    assert said == [
+        "warning: takes 5 of 20 videos: shard 3/4 by SLURM_ARRAY_TASK_ID; all tasks of the array must be given the "
+        "same videos; --shard none takes all"
+    ]
+    for typed in ("3/4", "auto/4"):
+        (choose_shard(typed, [tmp_path], environ, said.append) or shard).say_taken(5, 20, said.append)
+    assert len(said) == 1
     choose_shard(None, [tmp_path], {"JOB_COMPLETION_INDEX": "1"}, said.append)
     assert "--shard auto/N" in said[-1]
 

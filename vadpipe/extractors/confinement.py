@@ -3,7 +3,8 @@
 Three things of Linux, through the C library alone, for the calling process and for good:
 
 - Landlock: of all files only those of Python, of the system's libraries and the given ones can be opened; no TCP;
-- seccomp: no socket of any kind, no other program, no new process, no look into other processes;
+- seccomp: no socket of any kind, no other program, no new process, no look into other processes and no signal to them,
+  no change of a file by its name, of its attributes, of the machine (``confined_calls.py``);
 - ``no_new_privs``: nothing that is started later could gain rights.
 
 Where a kernel, a container or a machine lacks one of them, the others hold, and :class:`Confined` says so; ``vadpipe
@@ -22,6 +23,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vadpipe.extractors.confined_calls import MACHINES, program
+
 _NO_NEW_PRIVS = 38  # of prctl
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same numbers on every machine
 _PATH_BENEATH = 1
@@ -32,30 +35,6 @@ _TCP, _TCP_ABI = 3, 4  # bind, connect
 _SCOPES, _SCOPES_ABI = 3, 6  # abstract sockets and signals to the outside
 
 _FILTER, _SYNC_THREADS = 1, 1  # of seccomp
-_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
-_LOAD, _EQUAL, _ANY_OF, _AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
-_EPERM, _ENOSYS = 1, 38
-_THREAD = 0x10000  # of clone: a thread, and no process
-_X32 = 0x40000000
-
-
-@dataclass(frozen=True, slots=True)
-class _Machine:
-    """System calls by number: ``denied`` ones, ``clone`` (threads only), and ``seccomp`` itself."""
-
-    audit: int
-    seccomp: int
-    clone: int
-    denied: tuple[int, ...]
-
-
-_CLONE3 = 435  # its flags cannot be looked at; the C library then uses clone
-_MACHINES = {
-    # socket connect fork vfork execve ptrace process_vm_readv, _writev bpf execveat io_uring_setup
-    "x86_64": _Machine(0xC000003E, 317, 56, (41, 42, 57, 58, 59, 101, 310, 311, 321, 322, 425)),
-    # socket connect ptrace execve process_vm_readv, _writev bpf execveat io_uring_setup
-    "aarch64": _Machine(0xC00000B7, 277, 220, (198, 203, 117, 221, 270, 271, 280, 281, 425)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +42,10 @@ class Confined:
     """What holds from now on.
 
     landlock
-        Version of the kernel's interface, 0: other files can be opened. From 4 on TCP is closed by it too.
+        Version of the kernel's interface, 0: other files can be opened. What the first versions leave open (cutting
+        off files, TCP, signals) is refused by seccomp, so that any version will do.
     seccomp
-        Whether sockets, programs and processes are refused.
+        Whether sockets, programs, processes, signals to others and changes of files are refused.
     no_new_privs
         Whether no rights can be gained.
     """
@@ -96,11 +76,12 @@ def confine(readable: Sequence[Path], writable: Sequence[Path] = ()) -> Confined
 
 def _own_places() -> Iterator[Path]:
     """What Python and libraries may still open: modules and libraries that are loaded late, facts of the machine."""
-    for place in (sys.prefix, sys.base_prefix, *sys.path, *os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)):
-        if place:
+    libraries = os.pathsep.join(os.environ.get(name, "") for name in ("LD_LIBRARY_PATH", "NIX_LD_LIBRARY_PATH"))
+    for place in (sys.prefix, sys.base_prefix, *sys.path, *libraries.split(os.pathsep)):
+        if place:  # an empty one would be the folder that this runs in
             yield Path(place)
-    system = "/usr /lib /lib64 /etc/ld.so.cache /etc/localtime /proc/self /proc/cpuinfo /proc/meminfo /proc/stat"
-    devices = "/sys/devices/system/cpu /sys/fs/cgroup /dev/null /dev/zero /dev/urandom /dev/random"
+    system = "/nix/store /usr /lib /lib64 /etc/ld.so.cache /etc/localtime /proc/self /proc/cpuinfo /proc/meminfo"
+    devices = "/proc/stat /sys/devices/system/cpu /sys/fs/cgroup /dev/null /dev/zero /dev/urandom /dev/random"
     yield from map(Path, [*system.split(), *devices.split()])
 
 
@@ -136,36 +117,10 @@ def _allow(library: ctypes.CDLL, rules: int, path: Path, access: int) -> None:
 
 
 def _seccomp(library: ctypes.CDLL) -> bool:
-    machine = _MACHINES.get(platform.machine())
+    machine = MACHINES.get(platform.machine())
     if machine is None or struct.calcsize("P") != 8:
         return False
-    program = _program(machine)
-    code = ctypes.create_string_buffer(program, len(program))
-    head = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
+    steps = program(machine, os.getpid())
+    code = ctypes.create_string_buffer(steps, len(steps))
+    head = struct.pack("HxxxxxxP", len(steps) // 8, ctypes.addressof(code))
     return bool(library.syscall(machine.seccomp, _FILTER, _SYNC_THREADS, head) == 0)
-
-
-def _program(machine: _Machine) -> bytes:
-    """The filter: system calls of another machine's kind and the denied ones are refused, clone makes threads only."""
-    refuse, absent = _ERRNO | _EPERM, _ERRNO | _ENOSYS
-    # each: code, jump if true, jump if false, value. Of a call the number lies at 0, the machine at 4, arguments at 16.
-    steps: list[tuple[int, int, int, int]] = [
-        (_LOAD, 0, 0, 4),
-        (_EQUAL, 1, 0, machine.audit),
-        (_RETURN, 0, 0, refuse),
-        (_LOAD, 0, 0, 0),
-        (_AT_LEAST, 0, 1, _X32),
-        (_RETURN, 0, 0, refuse),
-        (_EQUAL, 0, 1, _CLONE3),
-        (_RETURN, 0, 0, absent),
-    ]
-    for number in machine.denied:
-        steps += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, refuse)]
-    steps += [
-        (_EQUAL, 0, 3, machine.clone),
-        (_LOAD, 0, 0, 16),
-        (_ANY_OF, 1, 0, _THREAD),
-        (_RETURN, 0, 0, refuse),
-        (_RETURN, 0, 0, _ALLOW),
-    ]
-    return b"".join(struct.pack("HBBI", *step) for step in steps)

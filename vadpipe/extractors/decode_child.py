@@ -23,6 +23,7 @@ from vadpipe.extractors.decode_child_link import Link, die_with_parent, limit_ch
 from vadpipe.extractors.decode_link import decode
 from vadpipe.extractors.decode_views import Cutter, Sampler, picture_bytes, wanted_frames
 from vadpipe.extractors.decoders import Facts, Job, Picture, Sound, Source, open_source
+from vadpipe.extractors.limits import frames_s
 
 _AUDIO_SLOT_BYTES = 64 * 1024
 _HASH_BLOCK = 4 * 1024**2
@@ -119,6 +120,14 @@ def serve(link: Link, request: dict[str, Any]) -> None:
     """Answer one request; raises what went wrong."""
     path = Path(request["path"])
     size_bytes, sha256 = digest(path, link.beat)
+    allowed_s = request["allowed_s"]
+
+    def counted(packets: int) -> None:
+        nonlocal allowed_s
+        allowed_s += frames_s(size_bytes, packets)
+        link.allow(allowed_s)
+        link.send(t="counted", packets=packets)
+
     job = Job(
         path=path,
         sampled=lambda num_frames: wanted_frames(request, num_frames),
@@ -127,11 +136,12 @@ def serve(link: Link, request: dict[str, Any]) -> None:
         max_duration_s=request["max_duration_s"],
         beat=link.beat,
         max_frames=request["max_frames"],
+        counted=counted,
     )
     source = open_source(request["module"], job)
     check_damage(source, request)
     head = head_of(source.facts, request, size_bytes, sha256)
-    link.allow(request["allowed_s"] + source.facts.num_frames)
+    link.allow(allowed_s + frames_s(size_bytes, source.facts.num_frames))
     link.send(**head)
     if request["probe"]:
         return
@@ -157,7 +167,8 @@ def main(
     """Answer one request and end the process, without the libraries' own clean-up (decord's may crash).
 
     ``fds`` are the descriptors that the command line names: control, memory, life. ``module_of`` tells what to import
-    before everything is given up that reading one file does not need.
+    before everything is given up that reading one file does not need; a function ``also_read`` of that module names
+    other files that it needs.
     """
     control_fd, memory_fd, life_fd = map(int, fds)
     die_with_parent(life_fd)
@@ -166,9 +177,10 @@ def main(
     link.set_alarm(request["stall_s"])
     limit_child(request["memory_bytes"], request["allowed_s"])
     try:
-        import_module(module_of(request))
+        module = import_module(module_of(request))
         limit_files(request.get("file_bytes", 0))
-        confine([Path(request["path"])], [Path(name) for name in request.get("written", ())])
+        also_read: list[Path] = getattr(module, "also_read", list)()
+        confine([Path(request["path"]), *also_read], [Path(name) for name in request.get("written", ())])
         answer(link, request)
     except (VideoError, UsageError) as error:
         link.send(t="error", kind=type(error).__name__, text=str(error))

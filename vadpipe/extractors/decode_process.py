@@ -17,9 +17,20 @@ from vadpipe.extractors.decode_link import Ring, anonymous_file, decode, encode,
 _STDERR_TAIL = 4096
 _LAST_WORDS = 300
 _MOST_MESSAGE_BYTES = 256 * 1024**2
-_ENVIRONMENT = frozenset({"HOME", "LANG", "LANGUAGE", "PATH", "TMPDIR", "TZ"})
-_PREFIXES = ("LC_", "LD_", "PYTHON")
-"""What a child is given of the environment, besides what begins in these ways: nothing that could be a secret."""
+_PATHS = ("PYTHONPATH", "LD_LIBRARY_PATH", "NIX_LD_LIBRARY_PATH")
+_PYTHON = (
+    "ASYNCIODEBUG COERCECLOCALE DEBUG DEVMODE DONTWRITEBYTECODE EXECUTABLE FAULTHANDLER HASHSEED HOME INTMAXSTRDIGITS "
+    "IOENCODING MALLOC MALLOCSTATS NODEBUGRANGES NOUSERSITE OPTIMIZE PERFSUPPORT PLATLIBDIR PROFILEIMPORTTIME "
+    "PYCACHEPREFIX SAFEPATH TRACEMALLOC UNBUFFERED USERBASE UTF8 VERBOSE WARNDEFAULTENCODING WARNINGS _CPU_COUNT _GIL"
+)
+_ENVIRONMENT = frozenset(
+    {"HOME", "LANG", "LANGUAGE", "PATH", "TMPDIR", "TZ", "XDG_DATA_HOME", "XDG_DATA_DIRS", "NIX_LD", *_PATHS}
+    | {"LD_AUDIT", "LD_BIND_NOW", "LD_PRELOAD"}
+    | {f"PYTHON{name}" for name in _PYTHON.split()}
+)
+_PREFIXES = ("LC_",)
+"""What a child is given of the environment, besides what begins so: what Python, the loader and the search for fonts
+read, and nothing that could be a secret."""
 _ERROR_KINDS = {
     kind.__name__: kind
     for kind in (errors.UsageError, errors.VideoUnreadable, errors.VideoTooLarge, errors.DecoderCrashed)
@@ -247,9 +258,9 @@ class DecodeProcess:
 def _environment() -> dict[str, str]:
     """The child's: :data:`_ENVIRONMENT`, with names of folders that do not depend on where it runs."""
     kept = {name: text for name, text in os.environ.items() if name in _ENVIRONMENT or name.startswith(_PREFIXES)}
-    for name in ("PYTHONPATH", "LD_LIBRARY_PATH"):
-        if name in kept:
-            kept[name] = os.pathsep.join(map(os.path.abspath, kept[name].split(os.pathsep)))
+    for name in _PATHS:
+        if name in kept:  # an empty part means the folder that this runs in, all of which a child could read
+            kept[name] = os.pathsep.join(map(os.path.abspath, filter(None, kept[name].split(os.pathsep))))
     # A BLAS thread pool costs start-up time and address space, and nothing here multiplies matrices.
     return {**kept, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 

@@ -14,6 +14,10 @@ _READING_HZ = 10e6
 """Bytes that are read in a second at least: digest, index and decoding are three passes at 30 MB/s."""
 _FRAMES_HZ = 25.0
 """Frames that are decoded in a second at least, beyond ``wall_s``."""
+_FRAME_BYTES = 16
+"""What a frame takes of its file at least: a repeated picture has some 10 bytes of H.264, and its place in an index
+some more. An index may name the same bytes for millions of frames; those beyond a file's size earn no time."""
+_WRITTEN_SHARE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class Limits:
         Width x height of a frame; length in seconds; frames (packets) of a video.
     queue_slots
         Frames (or pieces of sound) that may wait for the consumer.
+    max_output_bytes
+        Bytes of a clip or an overlay, and 20 times the bytes of the video besides.
     max_corrupt_share
         Share of the frames, 0 … 1, from which on a video with so many lost ones is refused.
     """
@@ -41,6 +47,7 @@ class Limits:
     max_duration_s: float = 48 * 3600.0
     max_frames: int = 20_000_000
     queue_slots: int = 32
+    max_output_bytes: int = 4 * 1024**3
     max_corrupt_share: float = 0.10
 
     def __post_init__(self) -> None:
@@ -50,10 +57,19 @@ class Limits:
     def allowed_s(self, size_bytes: int, num_frames: int = 0) -> float:
         """Seconds that a file of this size may take in all: ``wall_s``, its reading, and its frames once counted.
 
-        So a long recording has the time that it needs, and only what is really there earns any: the length that a
-        header claims does not.
+        So a long recording has the time that it needs. Neither the length that a header claims earns any, nor frames
+        beyond one for every 16 bytes, see :func:`frames_s`.
         """
-        return self.wall_s + size_bytes / _READING_HZ + num_frames / _FRAMES_HZ
+        return self.wall_s + size_bytes / _READING_HZ + frames_s(size_bytes, num_frames)
+
+    def written_bytes(self, size_bytes: int) -> int:
+        """Bytes that a file which is made of a video of this size may have."""
+        return self.max_output_bytes + _WRITTEN_SHARE * size_bytes
+
+
+def frames_s(size_bytes: int, num_frames: int) -> float:
+    """Seconds that the frames of a file may take, as far as its size bears them."""
+    return min(num_frames, size_bytes // _FRAME_BYTES) / _FRAMES_HZ
 
 
 def parse_limits(texts: Sequence[str]) -> Limits:

@@ -31,6 +31,7 @@ from vadpipe.extractors import decoders, geometry
 from vadpipe.extractors.decode_link import Ring
 from vadpipe.extractors.decode_process import DecodeProcess
 from vadpipe.extractors.limits import Limits as Limits
+from vadpipe.extractors.limits import frames_s
 from vadpipe.extractors.video_file import check_file
 from vadpipe.manifest import video_id
 from vadpipe.tracks import FloatArray, TimeGrid, VideoClip
@@ -180,6 +181,7 @@ class MediaReader:
         self._ring: Ring | None = None
         self._report: MediaReport | None = None
         self._killed = False
+        self._size_bytes = 0
 
     def __enter__(self) -> Self:
         if self._child is not None:
@@ -188,6 +190,7 @@ class MediaReader:
         for view in self._request["views"]:
             geometry.output_size(view["geometry"])
         size_bytes = check_file(self._path)
+        self._size_bytes = size_bytes
         self._request["allowed_s"] = self._limits.allowed_s(size_bytes)
         self._request["module"] = decoders.lookup(self._decoder).module
         self._request["memory_bytes"] += decoders.lookup(self._decoder).memory_bytes
@@ -241,9 +244,12 @@ class MediaReader:
     def _begin(self, child: DecodeProcess) -> None:
         head = child.receive()
         try:
+            if head["t"] == "counted":  # all frames are decoded once before the head, and once after it
+                child.allow(frames_s(self._size_bytes, head["packets"]))
+                head = child.receive()
             fps = Fraction(*head["fps"])
             facts: dict[str, Any] = head["clip"]
-            child.allow(self._limits.allowed_s(0, facts["num_frames"]) - self._limits.allowed_s(0))
+            child.allow(frames_s(self._size_bytes, facts["num_frames"]))
             self.clip = VideoClip(id=video_id(self._path), path=str(self._path), fps=fps, **facts)
             step = self._request["frames_per_snippet"]
             self.grid = TimeGrid(fps, self.clip.num_frames, step, tuple(head["boundaries_s"]))

@@ -27,9 +27,6 @@ from vadpipe.extractors.video_file import check_file
 from vadpipe.whole_file import check_target, is_leftover, open_new, temporary_path
 
 _SLOTS = 4
-_WRITTEN_BYTES, _WRITTEN_SHARE = 4 * 1024**3, 20
-"""A file that a task writes may have 4 GiB, and 20 times the bytes of the video besides."""
-
 _MOST_NAME_BYTES = 150  # of 255, which the rest of a temporary name adds to
 
 
@@ -55,7 +52,7 @@ class MediaTask:
         self._request["allowed_s"] = results * self._limits.allowed_s(size_bytes, frames)
         written = (self._request.get("temporary"), *(cut[2] for cut in self._request.get("cuts", ())))
         self._request["written"] = [name for name in written if name]
-        self._request["file_bytes"] = _WRITTEN_BYTES + _WRITTEN_SHARE * size_bytes
+        self._request["file_bytes"] = self._limits.written_bytes(size_bytes)
         self._child = self._start_child()
         return self
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vadpipe.errors import WeightsError
+from vadpipe.outside import require_regular
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +48,7 @@ def read_tensors(
     if path.suffix not in SUFFIXES:
         raise WeightsError(f"{path}: got suffix {path.suffix!r}, expected one of {', '.join(SUFFIXES)}")
     try:
+        require_regular(path)
         size = path.stat().st_size
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error}") from error

@@ -25,7 +25,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from vadpipe.errors import StoreError, UsageError, WeightsError
 from vadpipe.extractors.state_file import MAX_BYTES
 from vadpipe.extractors.weights_table import KnownWeights
-from vadpipe.outside import read_json
+from vadpipe.outside import open_regular, read_json
 from vadpipe.track_file import atomic_write
 
 SCHEMA = "vadpipe.weights/1"
@@ -69,7 +69,7 @@ def cache_folder() -> Path:
 def file_sha256(path: Path) -> str:
     """sha256 of a file, hexadecimal; read in blocks. WeightsError where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error}") from error

@@ -19,6 +19,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from vadpipe.class_names import why_no_classes
 from vadpipe.config import RunConfig, run_config, to_mapping
 from vadpipe.errors import CheckpointError, StoreError, UsageError, WeightsError
 from vadpipe.models.heads import build_head
@@ -35,7 +36,6 @@ SCHEMA = "vadpipe.head/1"
 TOWER_FILE = "text_tower.safetensors"
 _TOKENS = "tokens"  # beside the tower's own names in that file
 _MOST_BYTES = 4 << 20  # of config.json
-_MOST_CLASSES, _LONGEST_CLASS = 1000, 200
 _PLAIN = {"\\": "\\\\", "&": "&amp;", "<": "&lt;", "[": "\\[", "]": "\\]", "`": "'", "|": "\\|"}
 _OPTIONAL = {"audio_spec", "tower_sha256"}  # heads of before there was audio lack the first
 
@@ -99,9 +99,12 @@ def save_head(folder: Path, trained: TrainedHead, tower: tuple[TextTower, Tensor
     """Write the checkpoint; ``config.json`` names the digest of the weights, which is returned, and decides.
 
     A kill at any point leaves the head that was there, or the new one; only the model card may be the other's.
+    :class:`CheckpointError` for classes that :func:`load_head` would refuse.
 
     ``tower``: the text tower of a head with learned prompts, and its prompts' tokens (C+1, 77) int64.
     """
+    if why := why_no_classes(trained.classes):  # it could never be loaded
+        raise CheckpointError(f"{folder}: classes: {why}")
     content = save_tensors(
         {name: value.detach().cpu().contiguous() for name, value in trained.head.state_dict().items()}
     )
@@ -209,18 +212,16 @@ def _read_description(folder: Path) -> dict[str, Any]:
 def _check_texts(path: Path, described: Mapping[str, Any]) -> None:
     """Refuse what would not be a name, a digest or facts wherever it is shown."""
     names = described["classes"]
-    if not isinstance(names, list) or not 1 <= len(names) <= _MOST_CLASSES or not all(map(_is_class, names)):
-        raise CheckpointError(f"{path}: classes: expected up to {_MOST_CLASSES} printable names")
+    if not isinstance(names, list) or not names:
+        raise CheckpointError(f"{path}: classes: expected a list of names")
+    if why := why_no_classes(names):
+        raise CheckpointError(f"{path}: classes: {why}")
     if twofold := twice(names):
         raise CheckpointError(f"{path}: class {twofold!r} is there twice")
     if not isinstance(described["selection"], str) or not isinstance(described["provenance"], dict):
         raise CheckpointError(f"{path}: expected a text as selection, and facts by name as provenance")
     if not all(isinstance(described.get(name) or "", str) for name in ("sha256", "tower_sha256")):
         raise CheckpointError(f"{path}: expected digests as texts")
-
-
-def _is_class(name: Any) -> bool:
-    return isinstance(name, str) and 0 < len(name) <= _LONGEST_CLASS and name.isprintable()
 
 
 def check_state(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> None:

@@ -38,16 +38,19 @@ def replace_files(tensors: Mapping[Path, bytes], description: Path, described: b
 def _settle(paths: Iterable[Path], description: Path) -> None:
     """Give next files that the description names their own names, and remove others, which nothing names."""
     try:
-        told = description.read_bytes()  # not decoded: a damaged one names no digest, and is replaced all the same
+        # not decoded: a damaged one names no digest, and is replaced all the same
+        told = read_regular(description, MOST_BYTES)
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
-                if hashlib.sha256(_next(path).read_bytes()).hexdigest().encode() in told:
+                if hashlib.sha256(read_regular(_next(path), MOST_BYTES)).hexdigest().encode() in told:
                     os.replace(_next(path), path)  # noqa: PTH105  # the atomic step deserves its own name
                 else:
                     _next(path).unlink()
         sync_folder(description.parent)
     except OSError as error:
         raise StoreError(f"cannot write {description.parent}: {disk_reason(error)}") from error
+    except ValueError as error:
+        raise StoreError(f"cannot write {description.parent}: a file in it has {error}") from error
 
 
 def read_file(path: Path, sha256: str) -> bytes:

@@ -19,6 +19,7 @@ from pathlib import Path
 from vadpipe.errors import UsageError, VideoError
 from vadpipe.extractors import Extractor
 from vadpipe.manifest import video_id
+from vadpipe.outside import open_regular
 from vadpipe.pipeline.extracting.encode import Extracted, Step, encode_tasks
 from vadpipe.pipeline.extracting.plan import ExtractOptions, Failed, Stream, Task, feature_spec, plan_streams
 from vadpipe.spec import FeatureSpec
@@ -193,7 +194,7 @@ class _Source:
     def sha256(self) -> str:
         """Empty: it cannot be read. The reader says why."""
         try:
-            with self._path.open("rb") as handle:
+            with open_regular(self._path) as handle:
                 return hashlib.file_digest(handle, "sha256").hexdigest()
         except OSError:
             return ""

@@ -1,21 +1,22 @@
-"""Videos whose work has ended with the death of a process again and again, noted in the store and passed over.
+"""Videos whose work has ended with the death of a process again and again, noted in the store and not decoded again.
 
-``<store>/quarantined.jsonl`` has a line for each: id, path, size, mtime_ns, reason, attempts. The last line of an id
-counts; one with 0 attempts takes it off the list. A file of another size or modification time is another video.
+``<store>/quarantined.jsonl`` has a line for each: id, path, size, mtime_ns, reason, attempts. The id is that of the
+file, :func:`vadpipe.manifest.video_id`, whatever a command calls the video. The last line of an id counts; one with 0
+attempts takes it off the list. A file of another size or modification time is another video.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vadpipe.errors import StoreError, VideoQuarantined
-from vadpipe.outside import parse_json
-from vadpipe.whole_file import disk_reason, make_folder
+from vadpipe.manifest import video_id
+from vadpipe.outside import open_regular, parse_json
+from vadpipe.whole_file import append_line, disk_reason, make_folder
 
 QUARANTINE_FILE = "quarantined.jsonl"
 _LONGEST_LINE = 64 * 1024
@@ -47,24 +48,24 @@ class Quarantine:
         self._file = None if root is None else root / QUARANTINE_FILE
         self._entries = {} if self._file is None else _read(self._file)
 
-    def passed_over(self, videos: Mapping[str, Path]) -> dict[str, VideoQuarantined]:
-        """Id -> what is said, of the videos that are in quarantine and whose files are still the same."""
+    def passed_over(self, paths: Iterable[Path]) -> dict[Path, VideoQuarantined]:
+        """Path -> what is said, of the videos that are in quarantine and whose files are still the same."""
         return {
-            name: entry.error(path, is_noted=self._file is not None)
-            for name, path in videos.items()
-            if (entry := self._entries.get(name)) is not None and (entry.size, entry.mtime_ns) == _state(path)
+            path: entry.error(path, is_noted=self._file is not None)
+            for path in paths
+            if (entry := self._entries.get(video_id(path))) is not None and (entry.size, entry.mtime_ns) == _state(path)
         }
 
-    def add(self, name: str, path: Path, reason: str, attempts: int) -> VideoQuarantined:
+    def add(self, path: Path, reason: str, attempts: int) -> VideoQuarantined:
         """Put a video here and return what is said of it; :class:`StoreError` where it cannot be noted."""
-        entry = Entry(name, str(path), *_state(path), reason, attempts)
+        entry = Entry(video_id(path), str(path), *_state(path), reason, attempts)
         self._note(entry)
         return entry.error(path, is_noted=self._file is not None)
 
-    def release(self, name: str) -> None:
-        """Take a video that was done after all off the list, where it is on it."""
-        if (entry := self._entries.pop(name, None)) is not None:
-            self._note(Entry(name, entry.path, entry.size, entry.mtime_ns, "", 0))
+    def release(self, path: Path) -> None:
+        """Take a video that was decoded after all off the list, where it is on it."""
+        if (entry := self._entries.pop(video_id(path), None)) is not None:
+            self._note(Entry(entry.id, entry.path, entry.size, entry.mtime_ns, "", 0))
 
     def _note(self, entry: Entry) -> None:
         if entry.attempts:
@@ -73,10 +74,7 @@ class Quarantine:
             return
         try:
             make_folder(self._file.parent)
-            with self._file.open("a", encoding="utf-8") as handle:  # one short append: two writers are harmless
-                handle.write(
-                    "\n" * (not _ends_with_line(self._file)) + json.dumps(asdict(entry), sort_keys=True) + "\n"
-                )
+            append_line(self._file, json.dumps(asdict(entry), sort_keys=True) + "\n")
         except OSError as error:
             raise StoreError(f"cannot write {self._file}: {disk_reason(error)}") from error
 
@@ -89,18 +87,10 @@ def _state(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _ends_with_line(file: Path) -> bool:
-    with file.open("rb") as handle:
-        if handle.seek(0, os.SEEK_END) == 0:
-            return True
-        handle.seek(-1, os.SEEK_END)
-        return handle.read(1) == b"\n"
-
-
 def _read(file: Path) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     try:
-        with file.open("rb") as handle:
+        with open_regular(file) as handle:
             while line := handle.readline(_LONGEST_LINE):
                 if (entry := _entry(line)) is not None:
                     entries[entry.id] = entry

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vadpipe.errors import UsageError
@@ -24,10 +24,14 @@ _KUBERNETES = "JOB_COMPLETION_INDEX"
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Part ``index`` (from 0) of ``count``. :class:`UsageError` unless 0 <= index < count."""
+    """Part ``index`` (from 0) of ``count``. :class:`UsageError` unless 0 <= index < count.
+
+    ``by`` is the variable of a scheduler that decided it, where nobody said anything.
+    """
 
     index: int
     count: int
+    by: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.index < self.count:
@@ -49,6 +53,15 @@ class Shard:
         """Those of ``found`` that belong to it, by the ids of the files: files with one id are never parted."""
         return {name: path for name, path in found.items() if self.holds(video_id(path))}
 
+    def say_taken(self, taken: int, found: int, say: Callable[[str], None]) -> None:
+        """Say how many of the videos a shard that nobody typed takes.
+
+        A warning: an array whose tasks have videos of their own loses those that its tasks do not take.
+        """
+        if self.by:
+            said = f"warning: takes {taken} of {found} videos: shard {self} by {self.by}; all tasks of the array must "
+            say(said + "be given the same videos; --shard none takes all")
+
     def refused(self, reasons: Mapping[str, str]) -> dict[str, str]:
         """Path -> reason of the files that have no id and that it reports, by their own names: one shard for each."""
         return {path: reason for path, reason in reasons.items() if self.holds(Path(path).name)}
@@ -67,7 +80,8 @@ def choose_shard(
 
     text
         ``i/N``, ``auto/N`` (i from the scheduler), ``none``, or None where the user says nothing: then a Slurm array
-        decides, which is said, unless ``places`` is exactly one file: that is an array with a video for each task.
+        decides, which :meth:`Shard.say_taken` says, unless ``places`` is exactly one file: that is an array with a
+        video for each task. ``say`` hears of a scheduler whose variables are not enough.
 
     :class:`UsageError` for another text, for ``auto`` without a scheduler, and where a scheduler's numbers do not tell.
     """
@@ -79,8 +93,7 @@ def choose_shard(
         return None
     if f"{_SLURM}ID" in environ:
         shard = _of_slurm(environ)
-        say(f"note: shard {shard} of the videos, by {_SLURM}ID={environ[f'{_SLURM}ID']}; --shard none takes all")
-        return shard if shard.count > 1 else None
+        return replace(shard, by=f"{_SLURM}ID") if shard.count > 1 else None
     if _KUBERNETES in environ:
         say(f"note: {_KUBERNETES} is set, but not of how many, so all videos are taken; --shard auto/N parts them")
     return None
@@ -91,6 +104,8 @@ def _given(text: str, environ: Mapping[str, str]) -> Shard:
     if found is None:
         raise UsageError(f"--shard: got {text!r:.80}, {_EXPECTED}")
     count = int(found[2])
+    if count < 1:
+        raise UsageError(f"--shard: got {text}, expected N of at least 1; {_EXPECTED}")
     if found[1] != "auto":
         return Shard(int(found[1]), count)
     if f"{_SLURM}ID" in environ:

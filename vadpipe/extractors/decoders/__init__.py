@@ -78,6 +78,9 @@ class Job:
         Caps, to be checked before the first frame is decoded (:class:`vadpipe.errors.VideoTooLarge`).
     beat
         To be called at every packet: it tells the parent that there is progress.
+    counted
+        To be called with the number of packets where all of them are decoded before the facts are known: for that there
+        is more time.
     """
 
     path: Path
@@ -87,6 +90,7 @@ class Job:
     max_duration_s: float
     beat: Callable[[], None]
     max_frames: int = 20_000_000
+    counted: Callable[[int], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ def open_source(job: Job) -> PyavSource:
     with explained(job.path):
         index, reel = index_packets(job, tally)
         if index.from_frames:
+            job.counted(len(index.order))
             index = index_frames(job, index)
         return PyavSource(job, index, reel, tally)
 
@@ -68,8 +69,7 @@ class PyavSource:
         self._decoded = self._good = self._next = 0
         self.tally.corrupt_packets = 0
         length_s = float(self._timeline.starts_s[-1])
-        rate, start_s = self._job.audio_rate, self._index.start_s
-        self._audio = AudioTrack.of(reel.container, rate, start_s, length_s, self.tally)
+        self._audio = AudioTrack.of(reel.container, self._job, self._index.start_s, length_s, self.tally)
 
     def _first_frame(self) -> av.VideoFrame:
         """Decode up to the first good frame: only it knows the rotation and, in some containers, the size."""

@@ -11,7 +11,7 @@ import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from vadpipe.extractors.decoders import Sound, Tally
+from vadpipe.extractors.decoders import Job, Sound, Tally
 from vadpipe.extractors.decoders.sound_line import SoundLine
 from vadpipe.sound import DAMAGED
 from vadpipe.tracks import FloatArray
@@ -20,29 +20,30 @@ _MOST_PLANES = 8
 
 
 class AudioTrack:
-    """Decodes, resamples and places the first audio stream; without one, or with ``rate`` 0, it yields nothing.
+    """Decodes, resamples and places the first audio stream; without one, or where none is wanted, it yields nothing.
 
     Sample 0 belongs to the first presented picture (``start_s`` on the container's clock): earlier sound is cut off,
     a later start and gaps are filled with zeros (and say so), and what lies beyond the pictures' ``length_s`` is cut
     off. Channels are averaged: swresample's own mixdown of floating point sound to mono comes out 3 dB louder.
     """
 
-    def __init__(self, stream: AudioStream | None, rate: int, start_s: Fraction, length_s: float, tally: Tally) -> None:
+    def __init__(self, stream: AudioStream | None, job: Job, start_s: Fraction, length_s: float, tally: Tally) -> None:
+        rate = job.audio_rate
         self.streams: tuple[AudioStream, ...] = (stream,) if stream is not None and rate else ()
         self.stream_rate = stream.codec_context.sample_rate if stream is not None and stream.codec_context else 0
         self._rate = rate
         self._start_s = start_s
-        self._line = SoundLine(rate, length_s)
+        self._line = SoundLine(job, length_s)
         self._tally = tally
         self._damaged = 0
         self._resampler: av.AudioResampler | None = None
         tally.audio_state = "absent" if stream is None else "present"
 
     @classmethod
-    def of(cls, container: InputContainer, rate: int, start_s: Fraction, length_s: float, tally: Tally) -> AudioTrack:
+    def of(cls, container: InputContainer, job: Job, start_s: Fraction, length_s: float, tally: Tally) -> AudioTrack:
         """The first audio stream of an opened file."""
         streams = container.streams.audio
-        return cls(streams[0] if streams else None, rate, start_s, length_s, tally)
+        return cls(streams[0] if streams else None, job, start_s, length_s, tally)
 
     def feed(self, packet: Any) -> Iterator[Sound]:
         """Sound that one audio packet sets free; a damaged one is counted and skipped."""

@@ -9,26 +9,36 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from vadpipe.extractors.decoders import Sound
+from vadpipe.errors import VideoUnreadable
+from vadpipe.extractors.decoders import Job, Sound
 
 _GAP_S = 0.05
 """Seconds by which timestamps and the count of samples may differ (encoder delay, rounding) before zeros fill in."""
 
 
+_HOLES_S, _HOLES_HZ = 3600.0, 1000.0
+"""Seconds of holes that any file may have, and bytes for each one more: even the thinnest recording has as many."""
+
+
 class SoundLine:
-    """Places mono samples at ``rate`` Hz; earlier sound is cut off, and so is what lies beyond ``length_s``.
+    """Places mono samples at the job's rate; earlier sound is cut off, and so is what lies beyond ``length_s``.
+
+    Two packets that lie a day apart would make 5 GB of zeros out of some kB: VideoUnreadable where there are more zeros
+    than the file's size bears.
 
     placed
         True once the time of the first sound is settled.
     """
 
-    def __init__(self, rate: int, length_s: float) -> None:
+    def __init__(self, job: Job, length_s: float) -> None:
         self.placed = False
-        self._rate = rate
+        self._job, self._rate = job, job.audio_rate
+        rate = job.audio_rate
         self._end = math.ceil(length_s * rate)
         self._position = 0  # next sample to be yielded; negative: before the first picture
         self._lost = False  # damage since the last good sound
         self._lost_until = 0
+        self._room = round((_HOLES_S + job.path.stat().st_size / _HOLES_HZ) * rate)  # for zeros
 
     def lose(self, until_s: Fraction | float | None) -> None:
         """What comes next is damaged, up to ``until_s`` where that is known."""
@@ -54,6 +64,12 @@ class SoundLine:
         """Zeros up to sample ``until``, which say why there is no sound; at most a second at once."""
         hole = "undecodable" if self._lost else "absent"
         self._lost = False
+        self._room -= max(min(until, self._end) - self._position, 0)
+        if self._room < 0:
+            raise VideoUnreadable(
+                f"{self._job.path}: its sound has holes of more than {_HOLES_S / 3600:g} h, more than a file of its "
+                "size can mean. Its times are damaged: convert it, or leave its sound out."
+            )
         while self._position < min(until, self._end):
             count = min(until - self._position, self._rate)  # in one piece, an hour would be 230 MB
             yield from self.emit(np.zeros(count, np.float32), hole)

@@ -102,8 +102,8 @@ class TorchcodecSource:
         if not with_sound:
             return demuxer, decoder, None
         length_s = float(self._table.timeline.starts_s[-1])
-        rate, start_s = self._job.audio_rate, self._table.start_s
-        return demuxer, decoder, AudioTrack(demuxer.streams[1], rate, start_s, length_s, self.tally)
+        audio = AudioTrack(demuxer.streams[1], self._job, self._table.start_s, length_s, self.tally)
+        return demuxer, decoder, audio
 
     def _first_frame(self) -> Any:
         """Decode up to the first good frame: it alone knows the true size and rotation."""

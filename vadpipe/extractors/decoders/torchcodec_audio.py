@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torchcodec.decoders import AudioConverter
 
-from vadpipe.extractors.decoders import Sound, Tally
+from vadpipe.extractors.decoders import Job, Sound, Tally
 from vadpipe.extractors.decoders.sound_line import SoundLine
 from vadpipe.extractors.decoders.torchcodec_index import decode
 from vadpipe.sound import DAMAGED
@@ -21,11 +21,11 @@ from vadpipe.sound import DAMAGED
 class AudioTrack:
     """Decodes, resamples, averages the channels and places one audio stream (None: absent)."""
 
-    def __init__(self, stream: Any, rate: int, start_s: float, length_s: float, tally: Tally) -> None:
+    def __init__(self, stream: Any, job: Job, start_s: float, length_s: float, tally: Tally) -> None:
         self._decoder = stream.make_decoder()
-        self._rate = rate
+        self._rate = job.audio_rate
         self._start_s = start_s
-        self._line = SoundLine(rate, length_s)
+        self._line = SoundLine(job, length_s)
         self._tally = tally
         self._damage = Tally()
         self._converter: AudioConverter | None = None

@@ -209,6 +209,7 @@ def index_frames(job: Job, streams: Streams) -> FrameTable:
     counted = streams.container == "avi" or len(np.unique(pts)) < len(pts) or bool((pts == _NO_TIME).any())
     from_frames = counted or streams.header.codec == "vp8"
     if from_frames:
+        job.counted(len(pts))
         shown = _decoded_seconds(job, streams)
         kept = np.isin(np.array(seconds), shown)
         counted = counted or kept.sum() != len(shown) or bool((np.diff(shown) <= 0).any())

@@ -71,12 +71,24 @@ def line_height(size: int) -> int:
     return round(size * 1.25)
 
 
+@cache
+def font_files() -> list[Path]:
+    """The fonts that there are, the first for most texts; searched for once, before other files are given up."""
+    found: list[Path] = []
+    for name in (_with_matplotlib(), *_WIDER_FONTS):
+        try:
+            found.append(Path(str(ImageFont.truetype(name, 10).path)).absolute())
+        except OSError:
+            continue
+    return found
+
+
 @lru_cache(maxsize=16)
 def _fonts(size: int) -> list[Font]:
     found: list[Font] = []
-    for name in (_with_matplotlib(), *_WIDER_FONTS):
+    for path in font_files():
         try:
-            found.append(ImageFont.truetype(name, size))
+            found.append(ImageFont.truetype(str(path), size))
         except OSError:
             continue
     return found or [ImageFont.load_default(size)]

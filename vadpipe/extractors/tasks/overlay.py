@@ -14,12 +14,16 @@ from vadpipe.errors import VideoUnreadable
 from vadpipe.extractors.decode_child_link import Link
 from vadpipe.extractors.decoders.pyav_file import explained
 from vadpipe.extractors.tasks.drawing import Mark, Painter, Scene
+from vadpipe.extractors.tasks.lettering import font_files
 from vadpipe.extractors.tasks.seeking import Film
 from vadpipe.extractors.tasks.sound_track import SoundTrack
 from vadpipe.extractors.tasks.writing import Encoder, NotTaken, Output
 from vadpipe.tracks import TimeGrid
 
 _TOLD_EVERY = 16
+
+also_read = font_files
+"""Fonts may lie in the user's own folders."""
 
 
 def run(link: Link, request: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from vadpipe.extractors.decode_child_link import Link
 from vadpipe.extractors.decoders import Job, Tally
 from vadpipe.extractors.decoders.pyav_file import check_size, data_packets, decode, open_file, video_stream
 from vadpipe.extractors.decoders.pyav_index import BROADCAST
+from vadpipe.extractors.decoders.timeline import check_count
 
 _FIRST_PACKETS = 64
 """Packets among which the first presented frame's is; reordering reaches over 16 at most."""
@@ -101,8 +102,9 @@ class Film:
 
     def packets(self) -> Iterator[av.Packet[av.stream.Stream]]:
         """Packets of the pictures from here to the end of the file."""
-        for packet in data_packets(self.container, self.stream):
+        for count, packet in enumerate(data_packets(self.container, self.stream), 1):
             self.job.beat()
+            check_count(self.job, count)
             yield packet
 
     def frames(self) -> Iterator[av.VideoFrame]:
@@ -205,6 +207,7 @@ def job_of(link: Link, request: dict[str, Any]) -> Job:
         max_pixels=request["max_pixels"],
         max_duration_s=request["max_duration_s"],
         beat=link.beat,
+        max_frames=request["max_frames"],
     )
 
 
@@ -230,8 +233,9 @@ def _check_once(packets: Iterator[Any], job: Job, tick: Fraction) -> None:
     """Timestamps tell one place each; not so in files joined end to end, whose frames extraction counts instead."""
     fall, recent = round(_FALL_S / tick), deque[int](maxlen=4)
     first: int | None = None
-    for packet in packets:
+    for count, packet in enumerate(packets, 1):
         job.beat()
+        check_count(job, count)
         stamp = packet.pts if packet.dts is None else packet.dts
         if stamp is None:
             continue

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -17,7 +19,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 from numpy.typing import NDArray
 
-from vadpipe.errors import UsageError
+from vadpipe.errors import UsageError, VideoTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,11 +44,11 @@ class NotTaken(Exception):
 class Output:
     """An MP4 file that is being written; whole after a ``with`` block that did not fail, and closed after any.
 
-    UsageError where the file system fails.
+    UsageError where the file system fails, VideoTooLarge where it would be larger than this process may write.
     """
 
     def __init__(self, temporary: str, shown: str, *, index_first: bool, title: str = "") -> None:
-        self._shown = shown
+        self._shown, self._temporary = shown, temporary
         # An index in front lets a player start before the file has arrived, and costs a second pass over the file.
         options = {"movflags": "+faststart"} if index_first else {}
         self.container: OutputContainer = av.open(f"file:{temporary}", "w", format="mp4", container_options=options)
@@ -80,6 +82,13 @@ class Output:
                 self._explain(failure)
 
     def _explain(self, failure: Exception) -> None:
+        if getattr(failure, "errno", None) == errno.EFBIG:
+            most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+            if 0 <= most <= Path(self._temporary).stat().st_size:  # else it is the file system's limit
+                raise VideoTooLarge(
+                    f"{self._shown}: it would be larger than {most} bytes, which is allowed for a video of this size. "
+                    "Cut the video into pieces, or allow more: --limit max_output_bytes=BYTES."
+                ) from failure
         if getattr(failure, "errno", None) in _FILE_PROBLEMS:
             said = os.strerror(failure.errno)  # type: ignore[attr-defined]
             raise UsageError(f"{self._shown}: it cannot be written ({said}).") from failure

@@ -5,6 +5,7 @@ Tables, pages, exports of all videos and ``--json`` come after the last video. E
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -66,27 +67,35 @@ class Kept:
     """Adds findings in any order, gives them back in the order of their places. 16 bytes of memory for each.
 
     The file lies in ``folder``, which has to be there by the time about a MiB has come together. It has no name, so
-    nothing is left of it, however the process ends.
+    nothing is left of it, however the process ends. Where a file system has none, that of temporary files is taken,
+    and at last memory; ``say`` is told once.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._places, self._offsets = array("q"), array("q")
+    def __init__(self, folder: Path, say: Callable[[str], None] = lambda _: None) -> None:
+        self._folder, self._say = folder, say
+        self._index = array("q")  # place and offset of each: one list, so that an interrupt cannot leave half of one
+        self._in_memory = False
         self._tail, self._written = bytearray(), 0
         self._shared: list[tuple[Any, ...]] = []
         self._handle: int | None = None
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._index) // 2
 
     def add(self, place: int, finding: Finding) -> None:
-        """Keep one more; ``place`` orders it among the others. :class:`StoreError` where the disk is full."""
+        """Keep one more, in memory for now; ``place`` orders it among the others."""
         record = _packed(finding, self._share(finding.detection))
-        at = bisect(self._places, place)
-        self._places.insert(at, place)
-        self._offsets.insert(at, self._written + len(self._tail))
+        offset = self._written + len(self._tail)
         self._tail += len(record).to_bytes(_HEADER_BYTES, "little") + record
-        if len(self._tail) > _MOST_HELD_BYTES:
+        at = 2 * bisect(range(len(self)), place, key=lambda number: self._index[2 * number])
+        self._index[at:at] = array("q", (place, offset))
+
+    def spill(self) -> None:
+        """Move what is held to the file, where it is much. :class:`StoreError` where the disk is full: nothing is lost.
+
+        Apart from :meth:`add`, so that what is wanted of a video alone can be written before such an end.
+        """
+        if len(self._tail) > _MOST_HELD_BYTES and not self._in_memory:
             self._spill()
 
     def findings(self) -> Sequence[Finding]:
@@ -98,7 +107,7 @@ class Kept:
         return Seen(len(self), lambda number: self._read(number).detection)
 
     def _read(self, number: int) -> Finding:
-        offset = self._offsets[number]
+        offset = self._index[2 * number + 1]
         size = int.from_bytes(self._bytes(offset, _HEADER_BYTES), "little")
         return _unpacked(self._bytes(offset + _HEADER_BYTES, size), self._shared)
 
@@ -113,21 +122,39 @@ class Kept:
         return self._shared.index(common)
 
     def _spill(self) -> None:
-        """Move what is held to the file; where that fails, nothing is lost and memory holds on to it."""
+        """Where it fails, memory holds on to what is held."""
+        if self._handle is None:
+            self._begin_file()
+            return
         try:
-            if self._handle is None:
-                with tempfile.TemporaryFile(dir=self._folder) as file:
-                    self._handle = os.dup(file.fileno())
-                weakref.finalize(self, os.close, self._handle)
-            view, at = memoryview(self._tail), self._written
-            while view:
-                count = os.pwrite(self._handle, view, at)
-                view, at = view[count:], at + count
+            at = _write(self._handle, self._tail, self._written)
         except OSError as error:
             raise StoreError(
                 f"cannot keep what was found for the end of the run, in {self._folder}: {disk_reason(error)}"
             ) from error
-        self._tail, self._written = bytearray(), at
+        self._written, self._tail = at, bytearray()  # in this order: between the two, all can be read
+
+    def _begin_file(self) -> None:
+        """Open the file and write what is held, in the first place that takes it: it may refuse at the first byte."""
+        told = ""
+        for folder in (self._folder, Path(tempfile.gettempdir())):
+            try:
+                with tempfile.TemporaryFile(dir=folder) as file:
+                    at = _write(file.fileno(), self._tail, 0)
+                    _read_back(file.fileno())
+                    handle = os.dup(file.fileno())
+            except OSError as error:
+                told = told or f"{folder} takes no file without a name ({error.strerror or error})"
+                continue
+            weakref.finalize(self, os.close, handle)
+            self._handle = handle
+            self._written, self._tail = at, bytearray()
+            if told:
+                self._say(f"warning: {told}; what was found is kept in {folder} until the end of the run")
+            self._folder = folder
+            return
+        self._in_memory = True
+        self._say(f"warning: {told}, nor does {folder}; what was found is kept in memory until the end of the run")
 
     def _bytes(self, offset: int, size: int) -> bytes:
         if offset >= self._written or self._handle is None:
@@ -138,6 +165,21 @@ class Kept:
                 raise StoreError(f"what was found was cut off meanwhile, in {self._folder}")
             read += more
         return read
+
+
+def _write(handle: int, content: bytearray, at: int) -> int:
+    """Write all of it at an offset; returns the offset behind it."""
+    view = memoryview(content)
+    while view:
+        count = os.pwrite(handle, view, at)
+        view, at = view[count:], at + count
+    return at
+
+
+def _read_back(handle: int) -> None:
+    """OSError where what was written cannot be read: some mounts lose a file that has no name."""
+    if len(os.pread(handle, 1, 0)) != 1:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def _packed(finding: Finding, shared: int) -> bytes:

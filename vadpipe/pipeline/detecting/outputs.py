@@ -58,7 +58,7 @@ class Outputs:
         self.failed: list[str] = []
         self._places, self._extras, self._picture, self._say = places, extras, picture, say
         self._limits = limits
-        self.kept = Kept(places.folder)
+        self.kept = Kept(places.folder, say)
         if extras.annotations is not None and names_no_videos(extras.annotations):
             raise UsageError(f"--annotations {extras.annotations} names no videos; give a file that does")
 
@@ -76,7 +76,7 @@ class Outputs:
         return Seen(len(findings), lambda number: _told(findings[number]))
 
     def add(self, name: str, path: Path, detection: Detection, watch: Watch) -> None:
-        """Write what else is wanted of it."""
+        """Write what else is wanted of it. :class:`StoreError` after that where no more can be kept for the end."""
         places, extras = self._places, self._extras
         if self._picture:
             self._try(f"picture of {name}", partial(_draw, detection, places.report(name).with_suffix(".png")))
@@ -89,6 +89,7 @@ class Outputs:
             self._try(f"clips of {name}", partial(_clips, path, detection, extras, watch, self._limits))
         if (overlay := places.overlay(name)) is not None:
             self._try(f"overlay of {name}", partial(_overlay, path, detection, overlay, watch, self._limits))
+        self.kept.spill()
 
     def finish(self, watch: Watch) -> None:
         """Write what is about all videos together, those that there are."""
@@ -124,7 +125,8 @@ class Outputs:
             made += 1
             step(made, total)
 
-        return write_html(Seen(len(findings), entry), out, embed=self._extras.embed, on_page=on_page)
+        is_index = self._places.is_shard  # its page is one of several, which what it holds must not tell
+        return write_html(Seen(len(findings), entry), out, embed=self._extras.embed, on_page=on_page, is_index=is_index)
 
     def _try(self, what: str, write: Callable[[], Sequence[Path]]) -> None:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -18,6 +20,7 @@ from vadpipe.pipeline.videos import looking_at
 FRAME_FORMS = ("npz", "csv")
 _MOST_NAME_BYTES = 180  # file systems take 255, and suffixes follow
 _REPORT_SUFFIX = ".intervals.json"
+_OF_SHARD = re.compile(r"\.shard-[0-9]+-of-([0-9]+)\.")
 
 
 class Places:
@@ -49,6 +52,28 @@ class Places:
     def folder(self) -> Path:
         """Where the first JSON goes; there once it is written."""
         return self.report(self._names[0]).parent if self._names else Path()
+
+    @property
+    def is_shard(self) -> bool:
+        """Whether the videos are a shard's."""
+        return bool(self._shard)
+
+    def of_other_divisions(self) -> list[Path]:
+        """Files about all videos of shards of another count, where this shard's will lie; sorted.
+
+        Whoever joined all that is there would count videos twice.
+        """
+        if not self._shard or not self._names:
+            return []
+        own = self._shard.rpartition("-of-")[2]
+        kinds = [self.report(self._names[0]).with_name("detections"), *filter(None, [self._extras.html])]
+        found = [
+            path
+            for kind in kinds
+            for path in kind.parent.glob(f"{glob.escape(kind.stem)}.shard-*-of-*.*")
+            if (told := _OF_SHARD.search(path.name)) is not None and told[1] != own
+        ]
+        return sorted(found)
 
     def number(self, name: str) -> int:
         """The place of a video in the order given."""

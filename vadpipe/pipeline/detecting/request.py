@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from vadpipe.errors import VideoError
 from vadpipe.extractors.limits import Limits
 
 
@@ -61,6 +62,8 @@ class DetectRequest:
     engine, ray_address, retry_quarantined
         As of :class:`vadpipe.pipeline.extracting.run.ExtractRequest`; with Ray ``device`` is ``auto``, ``cpu`` or
         ``cuda``.
+    passed_over
+        Videos that are not to be decoded, and what is said of each: the run sets it from its quarantine.
     """
 
     videos: Mapping[str, Path]
@@ -83,6 +86,7 @@ class DetectRequest:
     engine: str = "local"
     ray_address: str | None = None
     retry_quarantined: bool = False
+    passed_over: Mapping[Path, VideoError] = field(default_factory=dict)
 
     @property
     def here(self) -> DetectRequest:

@@ -68,6 +68,9 @@ def detect_run(
     guarded = guarded_files(request)
     # said before any work
     places = Places(request.videos, request.out, request.extras, request.picture, guarded, request.shard)
+    if others := places.of_other_divisions():
+        say(f"warning: {others[0]} and {len(others) - 1} more are of another number of shards; together with those of "
+            "this one they tell of videos twice, so remove them")  # fmt: skip
     outputs = Outputs(places, request.extras, request.picture, say, request.limits)
     heads = load_heads(request.here, say)
     summary = DetectSummary(written=outputs.written, lost=outputs.failed)
@@ -101,31 +104,29 @@ def detect_each(
     """Name, file and detection of every video, or why there is none, which is said too; writes nothing but features.
 
     In the order of the videos, with Ray in that in which they are done. Begins each video for ``watch``; the caller
-    ends it. Videos that the quarantine of ``request.features`` names have failed already. ``heads``: of
-    ``request.here``.
+    ends it. Videos that the quarantine of ``request.features`` names fail where they would have to be decoded.
+    ``heads``: of ``request.here``.
     """
     _check_shared_ids(request, heads, say)
     quarantine = Quarantine(request.features)
-    over = {} if request.retry_quarantined else quarantine.passed_over(request.videos)
-    left = replace(request, videos={name: path for name, path in request.videos.items() if name not in over})
-    for name, error in over.items():
-        watch.begin(name)
-        say(f"failed: {said_of(request.videos[name], error)}")
-        yield name, request.videos[name], error
-    with closing(_each(left, heads, watch, quarantine)) as results:
+    over = {} if request.retry_quarantined else quarantine.passed_over(request.videos.values())
+    with closing(_each(replace(request, passed_over=over), heads, watch, quarantine, say)) as results:
         for name, path, result in results:
             if isinstance(result, Detection):
-                quarantine.release(name)
+                if path not in over:  # else its features were stored, and nothing was decoded
+                    quarantine.release(path)
             else:
                 say(f"failed: {said_of(path, result)}")
             yield name, path, result
 
 
-def _each(request: DetectRequest, heads: Heads, watch: Watch, quarantine: Quarantine) -> Generator[Found, None, None]:
+def _each(
+    request: DetectRequest, heads: Heads, watch: Watch, quarantine: Quarantine, say: Callable[[str], None]
+) -> Generator[Found, None, None]:
     if request.engine == "ray":
         from vadpipe.pipeline.on_ray.detect import detect_each_on_ray
 
-        yield from detect_each_on_ray(request, watch, quarantine)
+        yield from detect_each_on_ray(request, watch, quarantine, say)
         return
     options = detect_options(request, heads)
     ids = {video_id(path) for path in request.videos.values()}
@@ -187,7 +188,9 @@ def _extract_options(request: DetectRequest, spec: FeatureSpec) -> ExtractOption
     where = request.decode_device or spec.decode_device
     if where == "cuda" and request.device.startswith("cuda"):
         where = request.device  # the GPU of the encoder decodes
-    return ExtractOptions(spec.frames_per_snippet, request.decoder, 1, request.limits, where)
+    return ExtractOptions(
+        spec.frames_per_snippet, request.decoder, 1, request.limits, where, passed_over=request.passed_over
+    )
 
 
 def _check_shared_ids(request: DetectRequest, heads: Heads, say: Callable[[str], None]) -> None:

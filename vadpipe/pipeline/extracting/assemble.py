@@ -64,7 +64,12 @@ class Reader(Protocol):
 
 
 def open_reader(task: Task, request: media.Request, options: ExtractOptions) -> Reader:
-    """A decoder for one video on the device that the options name; nothing begins before it is entered."""
+    """A decoder for one video on the device that the options name; nothing begins before it is entered.
+
+    :class:`vadpipe.errors.VideoError` for a video that the options pass over.
+    """
+    if (error := options.passed_over.get(task.path)) is not None:
+        raise error
     if options.decode_device == "cpu" or not request.views:  # sound alone needs no GPU
         if options.open_with is not None:
             reader: Reader = options.open_with(task, request, options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ class ExtractOptions:
     open_with
         What decodes on the processor: ``open_with(task, request, options)`` is a
         :class:`vadpipe.pipeline.extracting.assemble.Reader`; None: a child of this process.
+    passed_over
+        Videos that are not to be decoded, and what is said of each that would have to be.
     """
 
     frames_per_snippet: int = 16
@@ -35,6 +37,7 @@ class ExtractOptions:
     limits: media.Limits = field(default_factory=media.Limits)
     decode_device: str = "cpu"
     open_with: Callable[[Task, media.Request, ExtractOptions], Any] | None = None
+    passed_over: Mapping[Path, VideoError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

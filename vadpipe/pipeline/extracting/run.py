@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from vadpipe.errors import UsageError
+from vadpipe.errors import StoreError, UsageError
 from vadpipe.extractors import EXTRACTORS, SNIPPET_FRAMES, Extractor, create, media
 from vadpipe.extractors.cuda_decode import check_device, check_encoder
 from vadpipe.extractors.limits import Limits
@@ -16,6 +16,7 @@ from vadpipe.pipeline.extract import ExtractOptions, ExtractSummary, Outcome, St
 from vadpipe.pipeline.extracting.devices import extract_on
 from vadpipe.pipeline.quarantine import Quarantine
 from vadpipe.store import FeatureStore
+from vadpipe.whole_file import disk_reason, make_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class ExtractRequest:
         ``local``, or ``ray``: on the cluster at the address, by default one of its own on this machine; ``devices`` is
         then one of ``auto``, ``cpu`` and ``cuda``, and ``jobs`` holds for each encoder.
     retry_quarantined
-        Try videos again that the store's :class:`vadpipe.pipeline.quarantine.Quarantine` passes over.
+        Decode videos again that are in the store's :class:`vadpipe.pipeline.quarantine.Quarantine`.
     """
 
     videos: Mapping[str, Path]
@@ -92,42 +93,46 @@ def extract_run(
     request: ExtractRequest,
     notify: Callable[[Outcome], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> ExtractSummary:
-    """Extract what is missing.
+    """Extract what is missing; ``say`` hears what else a person has to know.
 
     Errors as of :func:`vadpipe.pipeline.extracting.devices.extract_on`, and with Ray those of
     :class:`vadpipe.pipeline.on_ray.pool.Pool` and :func:`vadpipe.pipeline.on_ray.cluster.cluster`.
 
-    Videos that the store's quarantine names have failed already, whatever the engine.
+    Videos that the store's quarantine names fail where they would have to be decoded, whatever the engine; those whose
+    features are all stored need none.
     """
     check_request(request.streams, request.frames_per_snippet, request.decoder, request.decode_device)
     for device in request.devices:
         check_encoder(request.decode_device, device)
     quarantine = Quarantine(request.out)
-    passed_over = {} if request.retry_quarantined else quarantine.passed_over(request.videos)
-    over = [Outcome(name, request.videos[name], error=error) for name, error in passed_over.items()]
 
     def tell(outcome: Outcome) -> None:
-        if outcome.error is None:
-            quarantine.release(outcome.name)
+        if outcome.error is None and not outcome.kept:
+            quarantine.release(outcome.path)
         if notify is not None:
             notify(outcome)
 
-    for outcome in over:
-        tell(outcome)
-    videos = {name: path for name, path in request.videos.items() if name not in passed_over}
-    summary = _extract(request, videos, quarantine, tell, on_step)
-    for outcome in over:
-        summary.add(outcome)
+    summary = _extract(request, quarantine, tell, on_step, say)
+    _make_store(request.out)
     return summary
+
+
+def _make_store(out: Path) -> None:
+    """The folder is there even where no video comes into it: what packs the store of an empty shard finds one."""
+    try:
+        make_folder(out)
+    except OSError as error:
+        raise StoreError(f"cannot make {out}: {disk_reason(error)}") from error
 
 
 def _extract(
     request: ExtractRequest,
-    videos: Mapping[str, Path],
     quarantine: Quarantine,
     notify: Callable[[Outcome], None],
     on_step: Callable[[Step], None] | None,
+    say: Callable[[str], None] | None,
 ) -> ExtractSummary:
     build = partial(
         build_extractors,
@@ -138,7 +143,12 @@ def _extract(
         batch_size=request.batch_size,
     )
     options = ExtractOptions(
-        request.frames_per_snippet, request.decoder, request.jobs, request.limits, request.decode_device
+        request.frames_per_snippet,
+        request.decoder,
+        request.jobs,
+        request.limits,
+        request.decode_device,
+        passed_over={} if request.retry_quarantined else quarantine.passed_over(request.videos.values()),
     )
     own_cluster = request.engine == "ray" and request.ray_address is None
     if len(request.devices) > 1 or own_cluster:  # here, so that what is missing is downloaded once, not by each process
@@ -148,5 +158,5 @@ def _extract(
         from vadpipe.pipeline.on_ray.extract import extract_on_ray
 
         where = request.ray_address, request.devices[0]
-        return extract_on_ray(*where, build, videos, request.out, options, quarantine, notify, on_step)
-    return extract_on(request.devices, build, videos, FeatureStore(request.out), options, notify, on_step)
+        return extract_on_ray(*where, build, request.videos, request.out, options, quarantine, notify, on_step, say)
+    return extract_on(request.devices, build, request.videos, FeatureStore(request.out), options, notify, on_step)

@@ -12,7 +12,7 @@ from vadpipe.errors import TrackDamaged
 from vadpipe.pipeline.features.sources import stored_folders, stored_source
 from vadpipe.sound import SOUND_STATES
 from vadpipe.spec import FeatureSpec
-from vadpipe.track_file import read_attributes, whole_dataset
+from vadpipe.track_file import open_hdf5, read_attributes, whole_dataset
 
 
 @dataclass(slots=True)
@@ -94,11 +94,9 @@ def _files(folder: Path) -> tuple[StreamInfo, list[Path]]:
 
 
 def _count(info: StreamInfo, path: Path) -> None:
-    import h5py
-
     _, told = read_attributes(path)
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with open_hdf5(path) as file:
             data = whole_dataset(file, "data")
             shape, dtype = data.shape, str(data.dtype)
             states = Counter(whole_dataset(file, "state")[()].tolist()) if "state" in file else Counter()

@@ -10,13 +10,14 @@ import queue
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from vadpipe import __version__
 from vadpipe.errors import UsageError, VadpipeError
+from vadpipe.pipeline.on_ray.cluster import import_ray
 from vadpipe.spec import FeatureSpec
 
 Video = tuple[str, Path]
@@ -133,11 +134,15 @@ class Actor:
         self._said: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._work: Work | None = None
 
-    def start(self, place: Place, make: Make, device: str) -> Ready | Trouble:
-        """Make the work, once."""
+    def start(self, place: Place, make: Sequence[Any], device: str) -> Ready | Trouble:
+        """Make the work, once.
+
+        ``make`` holds Ray's reference to a :data:`Make`. It is fetched after the place was entered: with it come its
+        modules, and torch looks once, when it is imported, how many threads it may use.
+        """
         try:
             place.enter()
-            self._work = make(device)
+            self._work = import_ray().get(make[0])(device)
             return Ready(self._work.specs, socket.gethostname(), os.getpid())
         except VadpipeError as error:
             return Trouble(error)

@@ -7,8 +7,6 @@ in one closed folder with a short name, since the paths of sockets are limited t
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import importlib.util
 import logging
 import os
@@ -16,10 +14,8 @@ import secrets
 import shutil
 import signal
 import socket
-import tempfile
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -28,15 +24,13 @@ from typing import Any
 
 from vadpipe.errors import UsageError, VadpipeError
 from vadpipe.pipeline.device import resolve_device
+from vadpipe.pipeline.on_ray.folder import closed_folder
 
 OBJECT_STORE_BYTES = 128 * 1024**2
 """Room for pieces of video between decoder and encoder: a few of 4 MiB for each decoder. Ray's minimum is 75 MiB."""
 
 _MISSING = "--engine ray: Ray is not installed. Install it with: pip install 'vadpipe[ray]'"
 _PIECES_BYTES = 24 * 1024**2  # of one decoder: pieces on the way, twice, and what the object store loses to holes
-_LONGEST_FOLDER = 20  # bytes; we append 15 and Ray some 70 for its sockets
-_PREFIX, _LOCK = "vad-", "lock"
-_REMOVE_S = 5.0
 _KNOCK_S = 10.0
 
 
@@ -62,7 +56,8 @@ def import_ray() -> Any:
 def check_engine(engine: str, address: str | None, device: str, gpus: str | None = None) -> str | None:
     """The address of the cluster to join, None for one of its own; imports neither Ray nor torch.
 
-    Without an address the one in the variable ``RAY_ADDRESS`` counts, which jobs of a cluster have.
+    Without an address the one in the variable ``RAY_ADDRESS`` counts, which jobs of a cluster have. Ray's own word for
+    a new cluster here, ``local``, is none: that cluster would lack what ours promises.
     :class:`UsageError` for options that do not go together, and where Ray is not installed.
     """
     if engine not in ("local", "ray"):
@@ -77,17 +72,16 @@ def check_engine(engine: str, address: str | None, device: str, gpus: str | None
         raise UsageError(f"--device {device}: Ray deals out the GPUs; expected auto, cpu or cuda with --engine ray")
     if importlib.util.find_spec("ray") is None:
         raise UsageError(_MISSING)
-    address = address or os.environ.get("RAY_ADDRESS") or None
-    _check_address(address)
-    return address
+    return _checked(address or os.environ.get("RAY_ADDRESS"))
 
 
-def _check_address(address: str | None) -> None:
+def _checked(address: str | None) -> str | None:
     if address is not None and "://" in address:
         raise UsageError(
             f"--ray-address: got {address!r}, expected HOST:PORT of the cluster's head, or auto, from a machine of "
             "the cluster; Ray's client protocol cannot stream results. Start the command there, or use ray job submit"
         )
+    return None if address in ("", "local") else address
 
 
 @contextmanager
@@ -102,7 +96,7 @@ def cluster(address: str | None, jobs: int, device: str) -> Iterator[tuple[Node,
     :class:`UsageError` where Ray is missing, where GPUs are asked for and there are none, and where this process is in
     a cluster already; :class:`VadpipeError` where the cluster cannot be started or reached.
     """
-    _check_address(address)
+    address = _checked(address)
     ray = import_ray()
     if ray.is_initialized():
         raise UsageError("this process is connected to a Ray cluster already; call ray.shutdown() first")
@@ -124,6 +118,20 @@ def alive_nodes(ray: Any) -> tuple[Node, ...]:
     return tuple(sorted(found, key=lambda node: node.id))
 
 
+def places(nodes: Sequence[Node], device: str) -> list[tuple[Node, str]]:
+    """Node and device of each actor; ``device``: ``auto``, ``cpu``, or ``cuda`` for GPUs only."""
+    on_gpus = [(node, "cuda:0") for node in nodes for _ in range(node.gpus)]
+    if device == "cpu" or (device == "auto" and not on_gpus):
+        if chosen := [(node, "cpu") for node in nodes if node.cpus]:
+            return chosen
+        raise UsageError("the Ray cluster has neither GPUs nor CPUs that Ray may use; decoding takes a CPU each")
+    if not on_gpus:
+        raise UsageError(f"--device {device}: the Ray cluster has no GPU; use --device cpu or auto")
+    if starved := [node.address for node, _ in on_gpus if not node.cpus]:
+        raise UsageError(f"the node {starved[0]} of the Ray cluster has a GPU and no CPU; decoding takes a CPU each")
+    return on_gpus
+
+
 @contextmanager
 def _joined(ray: Any, address: str) -> Iterator[None]:
     with _environment({}):
@@ -131,7 +139,7 @@ def _joined(ray: Any, address: str) -> Iterator[None]:
             _knock(address)
             with _own_sigterm():
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:  # the last: of a token
             raise VadpipeError(
                 f"--ray-address {address}: the cluster cannot be joined ({_first_line(error)}). Expected HOST:PORT of "
                 "its head, or auto, the same versions of Ray and Python there as here, and its token, if it has one"
@@ -154,7 +162,7 @@ def _knock(address: str) -> None:
 def _own(ray: Any, jobs: int, device: str) -> Iterator[None]:
     gpus = 0 if device == "cpu" else _local_gpus(device)
     decoders = jobs * max(1, gpus)
-    with _folder() as folder, _environment(_private(folder)):
+    with closed_folder() as folder, _environment(_private(folder)):
         try:
             with _own_sigterm():
                 ray.init(
@@ -223,6 +231,8 @@ def _environment(changed: dict[str, str]) -> Iterator[None]:
     """Variables of this process and its children; Ray sets some itself, and all are put back."""
     before = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
     os.environ.update(changed)
+    if changed:
+        os.environ.pop("RAY_AUTH_MODE", None)  # where it is not set Ray asks for tokens in a cluster of its own
     try:
         yield
     finally:
@@ -247,46 +257,6 @@ def _own_sigterm() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    places = [place for place in (tempfile.gettempdir(), "/tmp", "/var/tmp") if len(place) < _LONGEST_FOLDER]  # noqa: S108
-    place = next((place for place in places if os.access(place, os.W_OK)), None)
-    if place is None:
-        raise UsageError("--engine ray: no folder for temporary files with a short path; set TMPDIR, e.g. to /tmp")
-    _remove_leftovers(Path(place))
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
-    try:
-        with (folder / _LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # not inherited: it ends with this process, however that ends
-            yield folder
-    finally:
-        _end_leftovers(folder)
-        deadline = time.monotonic() + _REMOVE_S
-        while folder.exists() and time.monotonic() < deadline:  # a process that is ending may still write its log
-            shutil.rmtree(folder, ignore_errors=True)
-            time.sleep(0.0 if not folder.exists() else 0.1)
-
-
-def _remove_leftovers(place: Path) -> None:
-    """Remove folders of commands of this user that were killed: nobody holds their lock."""
-    for folder in place.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # another user's, or another command is at it
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-                continue
-            with (folder / _LOCK).open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _end_leftovers(folder: Path) -> None:
-    """Kill servers of this cluster that Ray has lost sight of, as after an interrupt in the middle of its start."""
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            is_ours = os.fsencode(folder) in (place / "cmdline").read_bytes()
-            if is_ours and int(place.name) != os.getpid():
-                os.kill(int(place.name), signal.SIGKILL)
 
 
 def _first_line(error: BaseException) -> str:

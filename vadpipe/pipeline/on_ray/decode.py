@@ -19,7 +19,8 @@ from vadpipe.errors import DecoderCrashed, VadpipeError
 from vadpipe.extractors import media
 from vadpipe.pipeline.extracting.plan import ExtractOptions, Task
 from vadpipe.pipeline.on_ray.cluster import import_ray
-from vadpipe.pipeline.on_ray.pool import death, on_node
+from vadpipe.pipeline.on_ray.deaths import reason_of
+from vadpipe.pipeline.on_ray.pool import on_node
 from vadpipe.tracks import TimeGrid, VideoClip
 
 PIECE_BYTES = 4 * 1024**2
@@ -124,7 +125,7 @@ class TaskReader:
         except errors.RayTaskError:
             raise  # a bug: loud
         except errors.RayError as error:
-            raise DecodeWorkerDied(death(errors, error)) from error
+            raise DecodeWorkerDied(reason_of(errors, error)) from error
         if isinstance(piece, VadpipeError):
             self._ended = True
             raise piece

@@ -6,7 +6,7 @@ they are, and those that are missing are made and stored by the actor, with a de
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,9 +20,10 @@ from vadpipe.pipeline.detecting.outputs import Watch
 from vadpipe.pipeline.detecting.request import DetectRequest, Extras
 from vadpipe.pipeline.detecting.run import Found, detect_one, detect_options
 from vadpipe.pipeline.on_ray.actor import Died, Tell, Video
-from vadpipe.pipeline.on_ray.cluster import cluster
+from vadpipe.pipeline.on_ray.cluster import cluster, places
+from vadpipe.pipeline.on_ray.deaths import lost_error
 from vadpipe.pipeline.on_ray.decode import DecodeWorkerDied, TaskReader
-from vadpipe.pipeline.on_ray.pool import Gone, Lost, Pool, places
+from vadpipe.pipeline.on_ray.pool import Gone, Lost, Pool
 from vadpipe.pipeline.quarantine import Quarantine
 from vadpipe.spec import FeatureSpec
 from vadpipe.whole_file import make_folder
@@ -71,7 +72,9 @@ def make_work(device: str, request: DetectRequest) -> DetectWork:
     return DetectWork(device, request)
 
 
-def detect_each_on_ray(request: DetectRequest, watch: Watch, quarantine: Quarantine) -> Generator[Found, None, None]:
+def detect_each_on_ray(
+    request: DetectRequest, watch: Watch, quarantine: Quarantine, say: Callable[[str], None]
+) -> Generator[Found, None, None]:
     """As :func:`vadpipe.pipeline.detecting.run.detect_each`, by the actors of a cluster, as the videos are done."""
     if not request.videos:
         return
@@ -82,9 +85,9 @@ def detect_each_on_ray(request: DetectRequest, watch: Watch, quarantine: Quarant
         alike = replace(request, videos={}, extras=Extras())
         make = partial(make_work, request=alike)
         seen = [path for path in known if path is not None]
-        yield from found_with(
-            Pool(places(nodes, request.device), make, request.videos, seen), request, watch, quarantine
-        )
+        heard = None if request.ray_address is None else say
+        pool = Pool(places(nodes, request.device), make, request.videos, seen, heard)
+        yield from found_with(pool, request, watch, quarantine)
 
 
 def found_with(
@@ -104,9 +107,9 @@ def found_with(
                         watch.step(what, done, total)
                 case Gone():
                     shown.pop(said.actor, None)
-                case Lost(name=name, path=path, reason=reason, attempts=attempts):
+                case Lost(name, path, reason, attempts, is_at_fault):
                     watch.begin(name)
-                    yield name, path, quarantine.add(name, path, reason, attempts)
+                    yield name, path, lost_error(path, reason, attempts, quarantine if is_at_fault else None)
                 case Detection() | VideoError() | DataError():
                     watch.begin(said.name)
                     shown.pop(said.actor, None)

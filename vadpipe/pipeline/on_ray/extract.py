@@ -15,9 +15,10 @@ from vadpipe.pipeline.extract import ExtractOptions, ExtractSummary, Outcome, St
 from vadpipe.pipeline.extracting.devices import decoding_on
 from vadpipe.pipeline.extracting.plan import feature_spec
 from vadpipe.pipeline.on_ray.actor import Died, Tell, Video
-from vadpipe.pipeline.on_ray.cluster import cluster
+from vadpipe.pipeline.on_ray.cluster import cluster, places
+from vadpipe.pipeline.on_ray.deaths import lost_error
 from vadpipe.pipeline.on_ray.decode import DecodeWorkerDied, TaskReader
-from vadpipe.pipeline.on_ray.pool import Gone, Lost, Pool, places
+from vadpipe.pipeline.on_ray.pool import Gone, Lost, Pool
 from vadpipe.pipeline.quarantine import Quarantine
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import FeatureStore
@@ -63,15 +64,18 @@ def extract_on_ray(
     quarantine: Quarantine,
     notify: Callable[[Outcome], None],
     on_step: Callable[[Step], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> ExtractSummary:
     """:func:`vadpipe.pipeline.extract.extract` by the actors of a cluster; the same files, outcomes and figures.
 
     address, device
-        As of :func:`vadpipe.pipeline.on_ray.cluster.cluster` and :func:`vadpipe.pipeline.on_ray.pool.places`.
+        As of :func:`vadpipe.pipeline.on_ray.cluster.cluster` and :func:`vadpipe.pipeline.on_ray.cluster.places`.
     build
         Makes the encoders for a device; picklable, as are ``options``, of which ``jobs`` holds for each encoder.
     quarantine
         Takes the videos that are lost.
+    say
+        Hears what is waited for, where the cluster at the address is busy.
     """
     began = time.monotonic()
     if not videos:
@@ -79,7 +83,8 @@ def extract_on_ray(
     with cluster(address, options.jobs, device) as nodes:
         make_folder(root.absolute())  # every node has to see it
         make = partial(make_work, build=build, root=root, options=options)
-        summary = extract_with(Pool(places(nodes, device), make, videos, (root,)), quarantine, notify, on_step)
+        pool = Pool(places(nodes, device), make, videos, (root,), None if address is None else say)
+        summary = extract_with(pool, quarantine, notify, on_step)
     summary.seconds = time.monotonic() - began
     return summary
 
@@ -110,8 +115,9 @@ def _outcomes(pool: Pool, quarantine: Quarantine, on_step: Callable[[Step], None
                     made = said.what.error is None and not said.what.kept
                     begun[said.actor] -= made
                     yield said.what
-                case Lost(name=name, path=path, reason=reason, attempts=attempts):
-                    yield Outcome(name, path, error=quarantine.add(name, path, reason, attempts))
+                case Lost(name, path, reason, attempts, is_at_fault):
+                    error = lost_error(path, reason, attempts, quarantine if is_at_fault else None)
+                    yield Outcome(name, path, error=error)
 
 
 def _nobody(_step: Step) -> None:

@@ -6,20 +6,24 @@ node with a single CPU either; the decoders of each actor are bounded by ``jobs`
 
 What a death costs: the videos that an actor held when it died have had one attempt each, and are tried again alone,
 with nothing beside them on their actor. So a video that kills its actor is found out, and its neighbours are done. A
-video whose third attempt ends so is lost: it is told of, and not tried again.
+video whose third attempt ends so is lost: it is told of, and not tried again. That is told only once another video was
+finished, or all others are: where everything dies, it is the machine, and no video is to blame. Nor is any for the loss
+of a node, which is no attempt.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vadpipe.errors import SpecMismatch, UsageError, WorkerDied
+from vadpipe.errors import SpecMismatch, WorkerDied
 from vadpipe.pipeline.on_ray.actor import Actor, Died, Make, Place, Ready, Told, Trouble, Video, Wants
 from vadpipe.pipeline.on_ray.cluster import Node, alive_nodes, import_ray
+from vadpipe.pipeline.on_ray.deaths import KEPT, NO_MEMORY, NO_NODE, not_imported, reason_of
+from vadpipe.pipeline.on_ray.patience import Patience
 from vadpipe.spec import FeatureSpec
 
 ATTEMPTS = 3
@@ -32,12 +36,19 @@ _LOOK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A video whose attempts are used up; reason: of the last death."""
+    """A video whose attempts are used up.
+
+    reason
+        Of the last death.
+    is_at_fault
+        False where Ray has killed one of its processes for want of memory.
+    """
 
     name: str
     path: Path
     reason: str
     attempts: int
+    is_at_fault: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +63,6 @@ class Said:
     actor: int
     name: str
     what: Any
-
-
-def places(nodes: Sequence[Node], device: str) -> list[tuple[Node, str]]:
-    """Node and device of each actor; ``device``: ``auto``, ``cpu``, or ``cuda`` for GPUs only."""
-    on_gpus = [(node, "cuda:0") for node in nodes for _ in range(node.gpus)]
-    if device == "cpu" or (device == "auto" and not on_gpus):
-        if chosen := [(node, "cpu") for node in nodes if node.cpus]:
-            return chosen
-        raise UsageError("the Ray cluster has neither GPUs nor CPUs that Ray may use; decoding takes a CPU each")
-    if not on_gpus:
-        raise UsageError(f"--device {device}: the Ray cluster has no GPU; use --device cpu or auto")
-    if starved := [node.address for node, _ in on_gpus if not node.cpus]:
-        raise UsageError(f"the node {starved[0]} of the Ray cluster has a GPU and no CPU; decoding takes a CPU each")
-    return on_gpus
 
 
 @dataclass(slots=True, eq=False)
@@ -100,15 +97,27 @@ class Pool:
     """
 
     def __init__(
-        self, chosen: Sequence[tuple[Node, str]], make: Make, videos: Mapping[str, Path], known: Sequence[Path] = ()
+        self,
+        chosen: Sequence[tuple[Node, str]],
+        make: Make,
+        videos: Mapping[str, Path],
+        known: Sequence[Path] = (),
+        say: Callable[[str], None] | None = None,
     ) -> None:
-        """``chosen``: of :func:`places`; ``known``: paths that every node needs beside the first video's."""
+        """Take nodes and devices of :func:`vadpipe.pipeline.on_ray.cluster.places`.
+
+        ``known``: paths that every node needs beside the first video's. ``say`` hears what a run waits for where others
+        are at work on the cluster.
+        """
         self._ray = import_ray()
         self._make = make
         self._specs: tuple[FeatureSpec, ...] | None = None
         self._place = Place.here((*known, *list(videos.values())[:1]))
         self._fresh, self._suspects = deque(videos.items()), deque[Video]()
         self._attempts: dict[str, int] = {}
+        self._starved = set[str]()  # videos of which a process was killed for want of memory
+        self._lost: list[Said] = []  # not told yet
+        self._patience = Patience(say)
         self._open = len(videos)
         self._deaths = 0
         self._slots = [_Slot(number, *place) for number, place in enumerate(chosen)]
@@ -126,8 +135,11 @@ class Pool:
             while self._open:
                 self._deal()
                 calls = {slot.call: slot for slot in self._slots if slot.call is not None}
-                for call in self._ray.wait(list(calls), timeout=_LOOK_S)[0]:
+                come = self._ray.wait(list(calls), timeout=_LOOK_S)[0]
+                self._be_patient(bool(come))
+                for call in come:
                     yield from self._hear(calls[call])
+            yield from self._told_late()
         finally:
             self.close()
 
@@ -148,7 +160,16 @@ class Pool:
             scheduling_strategy=on_node(slot.node.id),
         )(Actor)
         slot.actor = kind.remote()
-        slot.call = slot.actor.start.remote(self._place, self._make, slot.device)
+        made = [self._ray.put(self._make)]  # in a list, so that the actor fetches it when it is ready for it
+        slot.call = slot.actor.start.remote(self._place, made, slot.device)
+
+    def _be_patient(self, has_come: bool) -> None:
+        if has_come:
+            self._patience.heard()
+        elif any(not slot.is_ready and slot.device != "cpu" for slot in self._slots):
+            self._patience.wait(self._ray, "GPU", "encoder")
+        elif any(slot.held for slot in self._slots):
+            self._patience.wait(self._ray, "CPU", "decoder")
 
     def _deal(self) -> None:
         """Begin a session with each idle actor: a suspect alone, else whatever comes."""
@@ -166,9 +187,12 @@ class Pool:
             if slot.held:
                 raise RuntimeError(f"an actor has not told of {', '.join(slot.held)}") from None
         except errors.RayTaskError as error:  # of no error that it knows: it could not even take the call
-            raise WorkerDied(f"{_where(slot)} cannot be started: {_last_line(error)}") from error
+            said = f"{_where(slot)} cannot be started: {_last_line(error)}"
+            raise not_imported(_where(slot), error) or WorkerDied(said) from error
         except errors.RayError as error:
-            yield from self._buried(slot, death(errors, error))
+            if not slot.is_ready and (missing := not_imported(_where(slot), error)) is not None:
+                raise missing from error
+            yield from self._buried(slot, reason_of(errors, error))
         else:
             for said in heard if slot.is_ready else [heard]:
                 yield from self._react(slot, said)
@@ -185,13 +209,16 @@ class Pool:
                 slot.actor.give.remote(video)
             case Told(name=name, what=Died(reason=reason)):
                 self._count_death(slot, reason)
-                yield from self._again(slot, name, slot.held.pop(name), reason)
+                self._again(slot, name, slot.held.pop(name), reason)
             case Told(name=name, what=what):
                 if name:
                     del slot.held[name]
                     self._open -= 1
                     self._deaths = 0
+                    self._patience.done()
                 yield Said(slot.number, name, what)
+                if name:
+                    yield from self._told_late()
             case Trouble(error=error):
                 raise error
 
@@ -205,6 +232,9 @@ class Pool:
     def _buried(self, slot: _Slot, reason: str) -> Iterator[Said]:
         """An actor is dead: its videos have had an attempt, and another takes its place while its node is alive."""
         yield Said(slot.number, "", Gone())
+        self._ray.kill(slot.actor, no_restart=True)  # it may be out of reach only, and would go on
+        if slot.node.id not in {node.id for node in alive_nodes(self._ray)}:
+            reason = NO_NODE
         self._count_death(slot, reason)
         slot.starts = 0 if slot.is_ready else slot.starts + 1
         slot.actor, slot.call, slot.is_ready = None, None, False
@@ -213,32 +243,42 @@ class Pool:
         slot.source = deque()
         held, slot.held = slot.held, {}
         for name, path in held.items():
-            yield from self._again(slot, name, path, reason)
-        if slot.starts == _STARTS:
-            raise WorkerDied(f"{_where(slot)} {reason}, {_STARTS} times before it had any video; see the logs of Ray")
-        if slot.node.id in {node.id for node in alive_nodes(self._ray)}:
+            self._again(slot, name, path, reason)
+        if reason != NO_NODE:
+            if slot.starts == _STARTS:
+                said = f"{reason}, {_STARTS} times before it had any video; see the logs of Ray"
+                raise WorkerDied(f"{_where(slot)} {said}")
             self._start(slot)
             return
         self._slots.remove(slot)
         if not self._slots:
-            raise WorkerDied(f"{_where(slot)} {reason}, and no node that this run began with is left. {_KEPT}")
+            raise WorkerDied(f"{_where(slot)} {reason}, and no node that this run began with is left. {KEPT}")
 
     def _count_death(self, slot: _Slot, reason: str) -> None:
+        if reason == NO_NODE:
+            return
         self._deaths += 1
         if self._deaths > _DEATHS:
-            raise WorkerDied(f"{self._deaths} deaths in a row, the last: {_where(slot)} {reason}. {_KEPT}")
+            raise WorkerDied(f"{self._deaths} deaths in a row, the last: {_where(slot)} {reason}. {KEPT}")
 
-    def _again(self, slot: _Slot, name: str, path: Path, reason: str) -> Iterator[Said]:
-        """A video's attempt was in vain: it is tried again alone, or lost."""
+    def _again(self, slot: _Slot, name: str, path: Path, reason: str) -> None:
+        """A video's attempt was in vain: it is tried again alone, or lost. A node's loss was no attempt."""
+        if reason == NO_NODE:
+            (self._suspects if name in self._attempts else self._fresh).append((name, path))
+            return
         self._attempts[name] = attempts = self._attempts.get(name, 0) + 1
+        if reason == NO_MEMORY:
+            self._starved.add(name)
         if attempts < ATTEMPTS:
             self._suspects.append((name, path))
             return
         self._open -= 1
-        yield Said(slot.number, name, Lost(name, path, reason, attempts))
+        lost = Lost(name, path, reason, attempts, is_at_fault=name not in self._starved)
+        self._lost.append(Said(slot.number, name, lost))
 
-
-_KEPT = "Finished videos are kept; run the same command to go on, with fewer --jobs if memory was short"
+    def _told_late(self) -> Iterator[Said]:
+        lost, self._lost = self._lost, []
+        yield from lost
 
 
 def on_node(node: str) -> Any:
@@ -246,15 +286,6 @@ def on_node(node: str) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     return NodeAffinitySchedulingStrategy(node, soft=False)
-
-
-def death(errors: Any, error: Exception) -> str:
-    """How a process ended that Ray ran, in words that follow its name; ``errors`` is ``ray.exceptions``."""
-    if isinstance(error, errors.OutOfMemoryError) or "due to the node running low on memory" in str(error):
-        return "was killed by Ray for want of memory on its node"
-    if isinstance(error, errors.NodeDiedError | errors.LocalRayletDiedError | errors.ActorUnschedulableError):
-        return "was lost with its node"
-    return "died (killed, perhaps for want of memory, or crashed in a library)"
 
 
 def _where(slot: _Slot) -> str:

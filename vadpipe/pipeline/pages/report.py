@@ -57,13 +57,14 @@ def write_html(
     *,
     embed: bool = False,
     on_page: Callable[[int], None] | None = None,
+    is_index: bool = False,
 ) -> list[Path]:
     """Write a report; returns the files written, ``out`` first.
 
-    One entry: ``out`` is its page. Several: ``out`` is an index, the most anomalous video first, and the pages are
-    beside it in ``<stem>_files/``. The player refers to the video file by its relative path, or holds the whole of it
-    with ``embed``. What cannot be read from a video (pictures, sound) is said on its page, as is that one of several is
-    too large to embed and referred to. ``on_page`` gets the total after each page.
+    One entry: ``out`` is its page, unless ``is_index``. Several: ``out`` is an index, the most anomalous video first,
+    and the pages are beside it in ``<stem>_files/``. The player refers to the video file by its relative path, or holds
+    the whole of it with ``embed``. What cannot be read from a video (pictures, sound) is said on its page, as is that
+    one of several is too large to embed and referred to. ``on_page`` gets the total after each page.
 
     :class:`UsageError` for no entry, an ``out`` that does not end in .html, and a single video that is too large to
     embed, all before anything is written.
@@ -72,7 +73,7 @@ def write_html(
         raise UsageError(f"{out}: got suffix {out.suffix!r}, expected .html")
     if not entries:
         raise UsageError(f"{out}: a report needs at least one video whose detection worked")
-    if len(entries) == 1:
+    if len(entries) == 1 and not is_index:
         if embed:
             check_embeddable(entries[0].path, entries[0].detection.clip.codec)
         _write_page(entries[0], out, embed=embed)

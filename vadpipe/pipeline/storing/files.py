@@ -13,7 +13,7 @@ import numpy as np
 from vadpipe.errors import StoreError, TrackDamaged, UsageError
 from vadpipe.spec import FeatureSpec
 from vadpipe.store import safe_name
-from vadpipe.track_file import read_attributes, read_track, whole_dataset
+from vadpipe.track_file import open_hdf5, read_attributes, read_track, whole_dataset
 
 SPEC_FOLDER = re.compile(r"[\w-]{1,100}-[0-9a-f]{8}")
 PART = re.compile(r"[0-9a-f]{2}")
@@ -108,10 +108,8 @@ def check_file(path: Path, place: str) -> tuple[FeatureSpec, dict[str, Any]]:
 
 
 def _frame_index(path: Path) -> Any:
-    import h5py
-
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with open_hdf5(path) as file:
             return whole_dataset(file, "frame_index")[()]
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise TrackDamaged(f"{path} is damaged ({error})") from error

@@ -10,17 +10,30 @@ from __future__ import annotations
 from pathlib import Path
 
 from vadpipe.errors import StoreError
-from vadpipe.store import MANIFEST, index_entries, index_line
+from vadpipe.outside import parse_json
+from vadpipe.store import MANIFEST, index_line, stored_file
 from vadpipe.whole_file import atomic_write, disk_reason
 
 
 def in_order(folder: Path) -> bytes:
     """What the index of one specification is without torn and replaced lines, sorted by id.
 
-    Lines whose files are gone stay: ``vadpipe store verify`` tells of these.
+    Lines whose files are gone stay: ``vadpipe store verify`` tells of these. Torn are lines that are no JSON object;
+    one that has other fields than this version knows is another version's, and stays as it is.
     """
-    entries = {entry.id: entry for entry in index_entries(folder)}
-    return "".join(index_line(entries[key]) for key in sorted(entries)).encode()
+    lines: dict[tuple[bool, str | bytes], tuple[str, bytes]] = {}
+    for line in (folder / MANIFEST).read_bytes().split(b"\n"):
+        try:
+            told = parse_json(line)
+        except ValueError:
+            continue
+        if isinstance(told, dict):
+            name, entry = told.get("id"), stored_file(told)
+            key = (True, entry.id) if entry is not None else (False, line)
+            lines.pop(key, None)  # of one id, the order in which they came decides
+            content = index_line(entry).encode() if entry is not None else line + b"\n"
+            lines[key] = (name if isinstance(name, str) else "", content)
+    return b"".join(content for _, content in sorted(lines.values(), key=lambda item: item[0]))
 
 
 def is_in_order(folder: Path) -> bool:
@@ -33,10 +46,11 @@ def is_in_order(folder: Path) -> bool:
 
 
 def put_in_order(folder: Path) -> int:
-    """Write the index anew; returns by how many bytes it is smaller. :class:`StoreError` where that cannot be done.
+    """Write the index anew; returns by how many bytes it is smaller, 0 where it is longer.
 
-    One that grew meanwhile is left as it is. A line that comes in the last moment may be lost, with which nothing is:
-    the next extraction looks at the digest of that video once, and adds its line again.
+    :class:`StoreError` where that cannot be done. One that grew meanwhile is left as it is. A line that comes in the
+    last moment may be lost, with which nothing is: the next extraction looks at the digest of that video once, and adds
+    its line again.
     """
     manifest = folder / MANIFEST
     try:
@@ -49,5 +63,5 @@ def put_in_order(folder: Path) -> int:
         return 0  # another gc
     except OSError as error:
         raise StoreError(f"cannot read {manifest}: {disk_reason(error)}") from error
-    atomic_write(manifest, content)
-    return before.st_size - len(content)
+    atomic_write(manifest, content, as_before=True)  # others append to it, too
+    return max(before.st_size - len(content), 0)  # a torn end may lack its newline

@@ -16,9 +16,10 @@ from typing import Any
 
 from vadpipe.errors import StoreError, TrackDamaged, UsageError
 from vadpipe.outside import read_json
-from vadpipe.pipeline.storing.files import check_file, places, refuse, spec_folders
+from vadpipe.pipeline.quarantine import QUARANTINE_FILE
+from vadpipe.pipeline.storing.files import SPEC_FOLDER, check_file, entries, places, refuse, spec_folders
 from vadpipe.pipeline.storing.shard import SCHEMA, Member, describe_shard, member_of, write_shard
-from vadpipe.whole_file import atomic_write, disk_reason, is_leftover
+from vadpipe.whole_file import atomic_write, disk_reason, is_leftover, is_temporary
 
 PACK = "pack.json"
 SHARD_BYTES = 1 << 30
@@ -50,7 +51,8 @@ class PackSummary:
 def files_to_pack(root: Path, only: Sequence[str] = ()) -> list[tuple[str, int]]:
     """Path below ``root`` and bytes of each track, sorted; ``only``: of the specifications with these folders.
 
-    :class:`UsageError` where there is nothing, or no such folder; :class:`StoreError` where a folder cannot be listed.
+    None for a store that is empty, such as that of a shard without videos. :class:`UsageError` for a folder that holds
+    other things instead, or where there is none; :class:`StoreError` where a folder cannot be listed.
     """
     folders = spec_folders(root)
     if unknown := sorted(set(only) - {folder.name for folder in folders}):
@@ -58,9 +60,15 @@ def files_to_pack(root: Path, only: Sequence[str] = ()) -> list[tuple[str, int]]
         raise UsageError(f"--only {unknown[0]}: no such folder in {root}; there are: {there}")
     chosen = [folder for folder in folders if not only or folder.name in only]
     found = [(place, _bytes(root / place)) for folder in chosen for place in places(folder)]
-    if not found:
+    if not found and (only or not _is_empty_store(root)):
         raise UsageError(f"{root} holds no features; run vadpipe extract first")
     return found
+
+
+def _is_empty_store(root: Path) -> bool:
+    """Whether nothing lies in a folder but what an extraction leaves that has stored no video."""
+    names = [entry.name for entry in entries(root)]
+    return all(name == QUARANTINE_FILE or SPEC_FOLDER.fullmatch(name) or is_temporary(name) for name in names)
 
 
 def _bytes(path: Path) -> int:
@@ -105,6 +113,8 @@ def pack_store(
         if set(finished) != {shard.name for shard in shards}:
             raise _another(out)
         return summary
+    if summary.damaged and not shards:
+        return summary  # a pack of none of the files would pass for that of an empty store
     content = {"schema": SCHEMA, "files": summary.files, "bytes": summary.bytes}
     listed = [{name: getattr(shard, name) for name in ShardFile.__slots__} for shard in shards]
     atomic_write(out / PACK, (json.dumps({**content, "shards": listed}, indent=1) + "\n").encode())
@@ -224,7 +234,7 @@ def _digest(path: Path) -> str:
 
 
 def _another(out: Path) -> UsageError:
-    return UsageError(f"{out} holds a finished pack of other files; give another --out")
+    return UsageError(f"{out} holds a finished pack of other files; give another --out, or remove that pack first")
 
 
 def _clean(out: Path) -> None:

@@ -38,22 +38,34 @@ class UnpackSummary:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def shards_of(sources: Sequence[Path]) -> list[tuple[Path, int]]:
+def shards_of(sources: Sequence[Path], refused: dict[str, str] | None = None) -> list[tuple[Path, int]]:
     """Path and number of files of each shard; ``sources`` are packs (folders) and single shards.
 
     :class:`StoreError` for an unfinished pack or one that lacks shards, :class:`UsageError` for a path that is
-    nothing.
+    nothing. With ``refused`` these cost themselves only where others can be used: source -> reason.
     """
-    found = list[tuple[Path, int]]()
+    found, errors = list[tuple[Path, int]](), dict[Path, StoreError | UsageError]()
     for source in sources:
-        if source.is_dir():
-            found += [(source / shard.name, shard.files) for shard in read_pack(source)]
-        elif source.is_file():
-            with Shard(source) as shard:
-                found.append((source, len(shard.members)))
-        else:
-            raise UsageError(f"{source} is not there; name a folder that vadpipe store pack made, or a shard of it")
+        try:
+            found += _shards_of(source)
+        except (StoreError, UsageError) as error:
+            if refused is None:
+                raise
+            errors[source] = error
+    if errors and len(errors) == len(set(sources)):
+        raise next(iter(errors.values()))
+    if refused is not None:
+        refused.update({str(source): str(error) for source, error in errors.items()})
     return found
+
+
+def _shards_of(source: Path) -> list[tuple[Path, int]]:
+    if source.is_dir():
+        return [(source / shard.name, shard.files) for shard in read_pack(source)]
+    if source.is_file():
+        with Shard(source) as shard:
+            return [(source, len(shard.members))]
+    raise UsageError(f"{source} is not there; name a folder that vadpipe store pack made, or a shard of it")
 
 
 def unpack(

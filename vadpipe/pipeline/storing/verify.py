@@ -46,17 +46,17 @@ Tell = Callable[[str, int], None]
 def verify(folder: Path, *, quarantine: bool = False, on_file: Tell = lambda *_: None) -> VerifySummary:
     """Check a store or a pack; ``on_file`` is told of every file, and how many there are.
 
-    :class:`vadpipe.errors.UsageError` where there is no such folder, where it holds nothing to check, and for
-    ``quarantine`` of a pack.
+    :class:`vadpipe.errors.UsageError` where there is no such folder, where it is a store without anything to
+    check, and for ``quarantine`` of a pack. A pack without files is fine: a shard without videos makes one.
     """
     if not (folder / PACK).is_file() and not any(folder.glob("shard-*.tar")):
         found = verify_store(folder, quarantine=quarantine, on_file=on_file)
+        if not found.files and found.fine and not found.missing:
+            raise UsageError(f"{folder} holds no features, so nothing was checked; name a feature store or a pack")
     elif quarantine:
         raise UsageError(f"--quarantine: {folder} is a pack; fetch a damaged shard again, or pack it again")
     else:
         found = verify_pack(folder, on_file)
-    if not found.files and found.fine and not found.missing:
-        raise UsageError(f"{folder} holds no features, so nothing was checked; name a feature store or a pack")
     return found
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vadpipe.class_names import why_no_classes
 from vadpipe.config import RunConfig, TrainConfig
 from vadpipe.datasets import dataset_spec
 from vadpipe.datasets.folder import split_validation
@@ -79,6 +80,8 @@ def find_training_data(request: TrainRequest, say: Callable[[str], None] | None 
     audio_spec = find_spec(store, config.audio_stream, "audio_stream") if config.audio_stream else None
     records, labels = find_labels(request.labels, Path(), request.features)
     classes = _checked_classes(config.classes, records) or dataset_spec("folder", records).classes
+    if why := why_no_classes(classes):
+        raise DataError(f"classes of the labels: {why}")
     teacher = _find_teacher(request, classes, spec, audio_spec, tell)
     records, without = stored_records(records, store, spec)
     if without:
@@ -166,7 +169,9 @@ def _checked_classes(classes: tuple[str, ...], records: Sequence[VideoRecord]) -
     if not classes:
         return ()
     if classes[0] != NORMAL or len(classes) < 2 or len(set(classes)) != len(classes):
-        raise UsageError(f"classes: got {list(classes)}, expected {NORMAL!r} first, anomalies after it, none twice")
+        raise UsageError(
+            f"classes: got {list(classes)!s:.300}, expected {NORMAL!r} first, anomalies after it, none twice"
+        )
     if unknown := sorted({label for record in records for label in record.labels} - set(classes)):
         raise DataError(f"labels {unknown} are none of the settings' classes {list(classes)}; spell them alike")
     return classes

@@ -17,7 +17,7 @@ from torch import Tensor
 from vadpipe.config import TrainConfig
 from vadpipe.errors import CheckpointError, UsageError
 from vadpipe.models.checkpoint import check_state
-from vadpipe.outside import parse_json
+from vadpipe.outside import parse_json, require_regular
 from vadpipe.track_file import atomic_write
 
 STATE_FILE = "state.safetensors"
@@ -46,7 +46,7 @@ class TrainState:
         """Continue the run in ``folder`` or begin one; :class:`UsageError` where it holds another run."""
         optimizer = torch.optim.AdamW(head.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
         state = cls(head, optimizer, settings, fingerprint)
-        if (folder / STATE_FILE).is_file():
+        if (folder / STATE_FILE).exists():
             state._load(folder / STATE_FILE)
         return state
 
@@ -119,6 +119,7 @@ class TrainState:
 
     def _load(self, path: Path) -> None:
         try:
+            require_regular(path)
             with safe_open(path, framework="pt", device="cpu") as file:
                 told = parse_json(file.metadata()["vadpipe"])
                 tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no dict
