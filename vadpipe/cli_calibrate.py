@@ -13,15 +13,10 @@ from vadpipe.cli_options import (
     PATH,
     RUN,
     chosen_engine,
-    decoder_option,
-    device_option,
-    engine_option,
+    engine_options,
     json_option,
-    limit_option,
     quiet_option,
-    ray_address_option,
-    retry_option,
-    stream_weights_option,
+    reading_options,
 )
 from vadpipe.cli_output import console, print_json, print_table, progress, say
 from vadpipe.errors import UsageError
@@ -41,19 +36,8 @@ if TYPE_CHECKING:
 @click.option("--show", is_flag=True, help="Only show the calibration that the run has.")
 @click.option("--allow-seen", is_flag=True, help="Take videos of the same name as those the head was trained on.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for detect, e.g. min_length_s=1.")
-@click.option("--accept", multiple=True, metavar="FIELD", help="Field of the feature specification that may differ.")
-@stream_weights_option
-@decoder_option
-@click.option(
-    "--decode-device",
-    type=click.Choice(["cpu", "cuda"]),
-    help="Where pictures are decoded.  [default: as those of the head's features]",
-)
-@limit_option
-@device_option
-@engine_option
-@ray_address_option
-@retry_option
+@reading_options
+@engine_options
 @json_option
 @quiet_option
 def calibrate(videos: tuple[Path, ...], show: bool, as_json: bool, quiet: bool, **settings: Any) -> None:

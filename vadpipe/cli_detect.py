@@ -16,16 +16,11 @@ from vadpipe.cli_options import (
     PATH,
     RUN,
     chosen_engine,
-    decoder_option,
-    device_option,
-    engine_option,
+    engine_options,
     json_option,
-    limit_option,
     quiet_option,
-    ray_address_option,
-    retry_option,
+    reading_options,
     shard_option,
-    stream_weights_option,
 )
 from vadpipe.cli_output import console, print_detection, print_detections, print_json, progress, say
 
@@ -81,20 +76,9 @@ _EXTRAS = ("frames", "clips", "pre_roll_s", "post_roll_s", "overlay", "html", "e
     "--calibration", default="", metavar="FILE", help="What calibrate wrote, or none.  [default: the run's own]"
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Thresholds, e.g. r_ano=0.3.")
-@click.option("--accept", multiple=True, metavar="FIELD", help="Field of the feature specification that may differ.")
-@stream_weights_option
-@decoder_option
-@click.option(
-    "--decode-device",
-    type=click.Choice(["cpu", "cuda"]),
-    help="Where pictures are decoded.  [default: as those of the head's features]",
-)
-@limit_option
-@device_option
+@reading_options
 @shard_option
-@engine_option
-@ray_address_option
-@retry_option
+@engine_options
 @json_option
 @quiet_option
 def detect(videos: tuple[Path, ...], as_json: bool, quiet: bool, **settings: Any) -> None:

@@ -17,14 +17,12 @@ from vadpipe.cli_options import (
     PATH,
     decoder_option,
     device_option,
-    engine_option,
+    engine_options,
     jobs_option,
     json_option,
     limit_option,
     quiet_option,
-    ray_address_option,
     resolve_device,
-    retry_option,
     shard_option,
     stream_weights_option,
 )
@@ -77,9 +75,7 @@ _LINE_EVERY_S = 5.0
 @device_option
 @click.option("--gpus", help="all, or numbers such as 0,1: one encoder on each, the videos shared among them.")
 @shard_option
-@engine_option
-@ray_address_option
-@retry_option
+@engine_options
 @json_option
 @quiet_option
 def extract(videos: tuple[Path, ...], quiet: bool, as_json: bool, **settings: Any) -> None:

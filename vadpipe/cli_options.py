@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -92,6 +92,39 @@ def chosen_engine(settings: Mapping[str, Any]) -> dict[str, str | None]:
     engine, device = settings["engine"], settings["device"]
     address = check_engine(engine, settings["ray_address"], device, settings.get("gpus"))
     return {"device": resolve_device(device) if engine == "local" else device, "ray_address": address}
+
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+    """One decorator of several options, which the help lists in this order."""
+
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+reading_options = _together(
+    click.option(
+        "--accept", multiple=True, metavar="FIELD", help="Field of the feature specification that may differ."
+    ),
+    stream_weights_option,
+    decoder_option,
+    click.option(
+        "--decode-device",
+        type=click.Choice(["cpu", "cuda"]),
+        help="Where pictures are decoded.  [default: as those of the head's features]",
+    ),
+    limit_option,
+    device_option,
+)
+"""How a command that has a head makes features of videos."""
+
+engine_options = _together(engine_option, ray_address_option, retry_option)
 
 
 def frame_rate(text: str | None) -> Fraction | None:
