@@ -106,10 +106,11 @@ def draw(readings: list[Reading], warm: int, out: Path) -> None:
     axes = figure.subplots()
     for name in ("rss", "uss"):
         axes.plot([reading.memory[name] / 1e6 for reading in readings], label=name.upper(), linewidth=1)
+    top = max(max(reading.memory.values()) for reading in readings) / 1e6
     clip = [number for number, reading in enumerate(readings) if reading.way == "clip"]
     axes.plot(clip, [readings[number].memory["rss"] / 1e6 for number in clip], ".", label="after a run with CLIP")
     axes.axvline(warm, color="grey", linewidth=0.8, linestyle="--")
-    axes.set(xlabel="run", ylabel="MB", ylim=(0, None), title="Memory of one process over runs of detect")
+    axes.set(xlabel="run", ylabel="MB", ylim=(0, 1.1 * top), title="Memory of one process over runs of detect")
     axes.legend()
     figure.savefig(out, dpi=120)
 
