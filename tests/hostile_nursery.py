@@ -27,7 +27,11 @@ _BORN, _GONE = struct.Struct("=q"), struct.Struct("=iqd")  # pid; status, KiB, s
 
 
 class MeasuredChild(subprocess.Popen[bytes]):
-    """A real child whose peak memory is known once it is gone."""
+    """A real child whose peak memory is known once it is gone, where it is above this process's own.
+
+    The system begins to count before the child is another program than its parent: below the parent's peak it tells
+    nothing, and 0 stands here. The children of a :class:`Nursery`, which is small, are measured exactly.
+    """
 
     peak_kib = 0
     cpu_s = 0.0
@@ -52,7 +56,9 @@ class MeasuredChild(subprocess.Popen[bytes]):
         return self.returncode
 
     def _note(self, status: int, usage: resource.struct_rusage) -> None:
-        self.peak_kib, self.cpu_s = usage.ru_maxrss, usage.ru_utime + usage.ru_stime
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        self.peak_kib = usage.ru_maxrss if usage.ru_maxrss > own else 0
+        self.cpu_s = usage.ru_utime + usage.ru_stime
         self.returncode = os.waitstatus_to_exitcode(status)
 
 

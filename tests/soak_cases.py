@@ -27,7 +27,7 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -451,6 +451,13 @@ class Slope:
         return cls(slope, float(1.96 * error), len(values))
 
 
+def steady_slope(values: Sequence[int]) -> float:
+    """Bytes a run: the median of the slopes of all pairs (Theil and Sen), which a single step does not move."""
+    first, second = np.triu_indices(len(values), 1)
+    y = np.array(values, dtype=float)
+    return float(np.median((y[second] - y[first]) / (second - first)))
+
+
 def changed(first: Reading, last: Reading) -> list[str]:
     """What differs between two readings that should be equal, in words."""
     said = []
@@ -503,7 +510,7 @@ def main() -> None:
             meter.read(soak.run(number))
         told: dict[str, Any] = {
             "uss": [reading.memory["uss"] for reading in meter.readings],
-            "slope": asdict(Slope.of([reading.memory["uss"] for reading in meter.readings[warm:]])),
+            "slope": steady_slope([reading.memory["uss"] for reading in meter.readings[warm:]]),
             "changed": [changed(meter.readings[warm - 1], reading) for reading in meter.readings[warm:]],
             "outcomes": dict(soak.outcomes),
             "compiler": "torch._dynamo" in sys.modules,
@@ -519,8 +526,8 @@ def main() -> None:
                 soak.refuse()
                 planted.append(meter.read(kind))
             told["planted"] = told.get("planted") or [reading.memory["uss"] for reading in planted]
-            slope = Slope.of([reading.memory["uss"] for reading in planted]) if kind == "memory" else None
-            told["noticed"][what] = [slope and slope.per_run, changed(planted[0], planted[-1])]
+            slope = steady_slope([reading.memory["uss"] for reading in planted]) if kind == "memory" else None
+            told["noticed"][what] = [slope, changed(planted[0], planted[-1])]
     print(json.dumps(told))
 
 
